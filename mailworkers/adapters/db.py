@@ -1,0 +1,201 @@
+"""Postgres: connections, the named statements of `sql/`, migrations, and what its errors mean.
+
+Connections are autocommit; a transaction is always a visible `with conn.transaction():`. Only the
+store and the start of a role use this module.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from mailworkers.core.errors import ConfigError, SchemaTooNew, StoreUnavailable
+
+T = TypeVar("T")
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+SCHEMA = "mail"
+# What this code is: it needs migrations up to SCHEMA_VERSION and can run on any newer schema whose
+# migrations name a code level up to CODE_LEVEL as still good.
+SCHEMA_VERSION = 1
+CODE_LEVEL = 1
+# One lock for all migrations of all installations in a database; the number is arbitrary.
+_MIGRATION_LOCK = 0x6D61696C
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+SQL_DIRECTORY = next(d for d in (_PACKAGE / "sql", _PACKAGE.parent / "sql") if d.is_dir())
+
+# Silent peers: a dead server is noticed within about 15 s (P-04), a hung lock within 30 s (F-P17).
+_CONNECTION_DEFAULTS = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15000,
+}
+_SESSION_SETTINGS = (
+    "-c search_path=mail -c timezone=UTC -c statement_timeout=60s -c lock_timeout=10s"
+    " -c idle_in_transaction_session_timeout=30s"
+)
+
+
+def _load_statements() -> dict[str, bytes]:
+    """Return each `-- name:` block of `sql/*.sql`, whole, by its name."""
+    statements: dict[str, bytes] = {}
+    for path in sorted(SQL_DIRECTORY.glob("*.sql")):
+        for block in re.split(r"^-- name: ", path.read_text(encoding="utf-8"), flags=re.M)[1:]:
+            name, body = block.split("\n", 1)
+            if name in statements:
+                raise ConfigError(f"{path.name}: statement {name} is defined twice")
+            statements[name] = body.encode()
+    return statements
+
+
+SQL: Mapping[str, bytes] = _load_statements()
+
+
+def connect(dsn: str, *, application: str = "mailworkers") -> Connection:
+    """Open an autocommit connection with our session settings; StoreUnavailable when it is away."""
+    with translated():
+        return psycopg.connect(**connection_parameters(dsn, application), autocommit=True)
+
+
+def connection_parameters(dsn: str, application: str) -> dict[str, Any]:
+    """Return *dsn* as libpq parameters, with our defaults below it and our session settings."""
+    try:
+        # Some drivers take search_path in the DSN; libpq does not, and ours is fixed.
+        given = conninfo_to_dict(re.sub(r"(?<=[?&])search_path=[^&]*&?", "", dsn))
+    except psycopg.ProgrammingError:
+        # The driver's text would repeat the DSN, password included.
+        raise ConfigError("MAIL_POSTGRES_PRIMARY_DSN is not a libpq connection string") from None
+    options = f"{given.pop('options', '') or ''} {_SESSION_SETTINGS}".strip()
+    return {
+        **_CONNECTION_DEFAULTS,
+        "application_name": application,
+        **given,
+        "options": options,
+    }
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's errors that mean "away for now" into StoreUnavailable; others pass."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if is_away(error):
+            raise StoreUnavailable("postgres", _reason(error)) from error
+        raise
+
+
+# Everything that time or an operator of the server cures: classes 08 connection, 53 resources,
+# 57 intervention, 58 system, and a server that became read-only or refuses logins for now (P-12).
+_AWAY_CLASSES = ("08", "53", "57", "58", "F0", "XX")
+_AWAY_STATES = frozenset({"25006", "55P03", "25P03", "28000", "28P01", "3D000"})
+
+
+def is_away(error: psycopg.Error) -> bool:
+    """Whether *error* says that the server cannot serve now, whatever we would ask it."""
+    state = error.sqlstate
+    if state is None:
+        return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+    return state in _AWAY_STATES or state.startswith(_AWAY_CLASSES)
+
+
+def run(conn: Connection, name: str, **parameters: object) -> list[tuple[Any, ...]]:
+    """Execute the statement *name* of `sql/` and return its rows, [] when it has none."""
+    with translated():
+        cursor = conn.execute(SQL[name], parameters, binary=True)
+        return cursor.fetchall() if cursor.description else []
+
+
+_REPEATS = 8
+
+
+def run_transaction(conn: Connection, work: Callable[[], T]) -> T:
+    """Run *work* in one transaction and return its result; again from its start after a deadlock,
+    a serialization failure or a unique violation by a concurrent winner."""
+    for _ in range(_REPEATS):
+        try:
+            with translated(), conn.transaction():
+                return work()
+        except psycopg.Error as error:
+            if not is_repeatable(error):
+                raise
+    with translated(), conn.transaction():
+        return work()
+
+
+def is_repeatable(error: psycopg.Error) -> bool:
+    """Whether the same transaction may succeed when it is simply run again."""
+    return error.sqlstate in {"40001", "40P01", "23505"}
+
+
+def _reason(error: psycopg.Error) -> str:
+    """Return the first line of what the driver said: it names the host, never the password."""
+    return str(error).strip().split("\n", 1)[0] or type(error).__name__
+
+
+def check_schema(conn: Connection) -> bool:
+    """Return whether every migration this code needs was applied; SchemaTooNew for old code."""
+    found = conn.execute(b"SELECT to_regclass('mail.schema_versions') IS NOT NULL").fetchone()
+    if found is None or not found[0]:
+        return False
+    row = conn.execute(SQL["schema_version"]).fetchone()
+    version, oldest_code = row if row is not None else (None, None)
+    if oldest_code is not None and oldest_code > CODE_LEVEL:
+        raise SchemaTooNew(
+            f"the database schema (version {version}) needs code level {oldest_code} or newer, "
+            f"this is level {CODE_LEVEL}: upgrade mailworkers on this host"
+        )
+    return version is not None and version >= SCHEMA_VERSION
+
+
+def migrate(dsn: str) -> list[str]:
+    """Bring the schema up to date under an advisory lock; return the migrations applied now.
+
+    Safe when ten roles start at once: the others wait for the lock and find nothing to do.
+    """
+    with translated(), connect(dsn, application="mailworkers migrate") as conn:
+        conn.execute("SET statement_timeout = 0")
+        conn.execute("SET lock_timeout = 0")
+        conn.execute("SELECT pg_advisory_lock(%s)", [_MIGRATION_LOCK])
+        if check_schema(conn):
+            return []
+        _create_schema(conn)
+        from mailworkers.adapters.migrations import apply
+
+        return apply(conn, SQL_DIRECTORY / "migrations")
+
+
+def _create_schema(conn: Connection) -> None:
+    """Make schema `mail` unless it is there: a role that may not make one can still migrate."""
+    found = conn.execute("SELECT to_regnamespace('mail') IS NOT NULL").fetchone()
+    if found is not None and not found[0]:
+        conn.execute("CREATE SCHEMA mail")
+
+
+class Database:
+    """The one connection of a role: opened when it is needed, dropped when it fails."""
+
+    def __init__(self, dsn: str, application: str) -> None:
+        self._dsn = dsn
+        self._application = application
+        self._conn: Connection | None = None
+
+    @property
+    def conn(self) -> Connection:
+        """Return the connection, a new one after a failure; StoreUnavailable when there is none."""
+        if self._conn is None or self._conn.closed:
+            self._conn = connect(self._dsn, application=self._application)
+        return self._conn
+
+    def drop(self) -> None:
+        """Close the connection: after a failure nothing is known about its state."""
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            conn.close()

@@ -1,0 +1,43 @@
+"""The texts of the log lines: an interface, for alerts and runbooks search for them."""
+
+from collections.abc import Mapping
+
+STARTED = "role started"
+STOPPED = "role stopped"
+SETTING = "setting is doubtful"
+LEVEL_CHANGED = "log level changed"
+STORE_LOST = "store lost"
+STORE_RETURNED = "store returned"
+ACCEPTED = "deliveries accepted"
+VANISHED = "stream entry vanished"
+REJECTED = "stream command rejected"
+SENT = "mail delivery sent"
+RETRY = "mail delivery retry scheduled"
+DEAD_LETTERED = "mail delivery dead-lettered"
+ENDED = "mail delivery ended"
+RELAY_FAULT = "relay fault"
+RELAY_RECOVERED = "relay recovered"
+LEASE_LOST = "lease lost"
+CORRECTED = "outcome corrected"
+ADOPTED = "journal adopted"
+
+EVENTS: Mapping[str, str] = {
+    STARTED: "a role has its settings and stores and begins to work",
+    STOPPED: "a role ends; `reason` says why",
+    SETTING: "a setting is unknown, retired or probably not meant",
+    LEVEL_CHANGED: "LOG_LEVEL was changed at run time",
+    STORE_LOST: "Postgres or Redis cannot be reached; the role waits and tries again",
+    STORE_RETURNED: "the store answers again after `away_seconds`",
+    ACCEPTED: "a batch of commands is durable (at level debug)",
+    REJECTED: "a command was refused and set aside; `failure_code` says why",
+    VANISHED: "an entry was trimmed by somebody while it was still to be done: it is lost",
+    SENT: "the relay accepted the message",
+    RETRY: "the attempt failed for now; the next one is at `next_attempt_at`",
+    DEAD_LETTERED: "the delivery is final and did not arrive; an operator may look at it",
+    ENDED: "the delivery is final without success or failure: suppressed, uncertain, cancelled",
+    RELAY_FAULT: "the relay or our account there is at fault; sending pauses and probes",
+    RELAY_RECOVERED: "the relay takes mail again",
+    CORRECTED: "an outcome became known after its lease had been taken back, and holds",
+    ADOPTED: "the journal of a dead sender was brought into the database; rows by their fate",
+    LEASE_LOST: "a result was dropped since the lease had ended; another process decides",
+}

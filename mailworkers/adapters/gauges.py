@@ -1,0 +1,225 @@
+"""What the monitor asks the stores: whether they answer, who is alive, how much waits.
+
+Each question has a thread of its own, so that whoever asks waits 2 s at most, whatever the store
+does meanwhile, and ten askers at a time are one question.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import psycopg
+import redis
+
+from mailworkers.adapters import stream
+from mailworkers.adapters.db import Connection
+from mailworkers.adapters.metrics import Readings
+from mailworkers.adapters.settings import Settings
+from mailworkers.adapters.store import reads
+from mailworkers.adapters.store.pool import Pool
+from mailworkers.core.errors import StoreUnavailable
+from mailworkers.core.states import Status
+
+ROLES = ("consumer", "scheduler", "sender", "retention", "api", "monitor")
+# Three heartbeats.
+SILENCE = timedelta(seconds=15)
+PATIENCE = timedelta(seconds=2)
+_QUICK = timedelta(milliseconds=500)
+_SLOW = timedelta(seconds=20)
+_SCRAPE = timedelta(seconds=2)
+_KEPT = timedelta(seconds=60)
+# Counting takes a tenth of the time at most: millions of rows must not make it the main load.
+_REST = 10.0
+
+Value = TypeVar("Value")
+
+
+class Question(Generic[Value]):
+    """A question to *store*, asked in a thread when somebody wants to know.
+
+    An answer counts as new for *fresh*, and for *rest* times as long as it took; while there is no
+    newer one it serves for *kept*.
+    """
+
+    def __init__(
+        self,
+        store: str,
+        read: Callable[[], Value],
+        *,
+        fresh: timedelta,
+        kept: timedelta = timedelta(0),
+        rest: float = 0.0,
+    ) -> None:
+        self._store = store
+        self._read = read
+        self._fresh = fresh.total_seconds()
+        self._kept = kept.total_seconds()
+        self._rest = rest
+        self._answer: Value | Exception | None = None
+        self._answered_at = self._new_until = float("-inf")
+        self._wanted_at: float | None = None
+        self._changed = threading.Condition()
+        threading.Thread(target=self._run, name=f"ask {store}", daemon=True).start()
+
+    def want(self) -> None:
+        """Let the question be asked, unless its answer is new or on its way."""
+        with self._changed:
+            if self._wanted_at is None and not self._is_new():
+                self._wanted_at = time.monotonic()
+                self._changed.notify_all()
+
+    def ask(self) -> Value:
+        """Return the answer; StoreUnavailable when there is none 2 s after it was first wanted."""
+        self.want()
+        with self._changed:
+            if self._wanted_at is not None:
+                left = self._wanted_at + PATIENCE.total_seconds() - time.monotonic()
+                self._changed.wait_for(self._is_new, max(0.0, left))
+            answer = self._answer
+            if answer is None or not (self._is_new() or self._is_kept()):
+                raise StoreUnavailable(self._store, "no answer within 2 s")
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _is_new(self) -> bool:
+        return time.monotonic() < self._new_until
+
+    def _is_kept(self) -> bool:
+        return time.monotonic() < self._answered_at + self._kept
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._wanted_at is not None)
+            began = time.monotonic()
+            answer = self._try()
+            now = time.monotonic()
+            took = 0.0 if isinstance(answer, Exception) else now - began
+            with self._changed:
+                self._answer = answer
+                self._answered_at = now
+                self._new_until = now + max(self._fresh, self._rest * took)
+                self._wanted_at = None
+                self._changed.notify_all()
+
+    def _try(self) -> Value | Exception:
+        """Return the answer, or what went wrong: the thread goes on, and whoever asked is told."""
+        try:
+            return self._read()
+        except Exception as error:
+            return error
+
+
+class Depths(msgspec.Struct, frozen=True):
+    """How much waits in Postgres: live deliveries by status and lane, the oldest due by lane."""
+
+    live: dict[tuple[str, str], int]
+    oldest_ms: dict[str, float]
+
+
+class Stores:
+    """Both stores as the monitor sees them."""
+
+    def __init__(self, settings: Settings, application: str) -> None:
+        self._stream = settings.stream
+        self._redis = _impatient(stream.connect(settings))
+        quick = Pool(settings.postgres_dsn, application, size=2, limit=PATIENCE)
+        slow = Pool(settings.postgres_dsn, f"{application} gauges", size=1, limit=_SLOW)
+        self._pools = (quick, slow)
+        self.postgres = Question("postgres", lambda: _ping(quick), fresh=_QUICK)
+        self.redis = Question("redis", self._read_lag, fresh=_QUICK)
+        self.roles = Question("postgres", lambda: _live_roles(quick), fresh=_QUICK)
+        self.depths = Question(
+            "postgres", lambda: _depths(slow), fresh=_SCRAPE, kept=_KEPT, rest=_REST
+        )
+
+    def _read_lag(self) -> int:
+        """Return how many entries of the stream no consumer has been handed."""
+        try:
+            if not self._redis.exists(self._stream):
+                return 0
+            for group in self._redis.xinfo_groups(self._stream):
+                if group["name"] == stream.GROUP.encode():
+                    return int(group.get("lag") or 0)
+            return int(self._redis.xlen(self._stream))
+        except redis.RedisError as error:
+            reason = str(error).split("\n", 1)[0] or type(error).__name__
+            raise StoreUnavailable("redis", reason) from error
+
+    def readings(self) -> Readings:
+        """Return every gauge that can be read now."""
+        for question in (self.depths, self.roles, self.redis):
+            question.want()
+        found: dict[str, dict[tuple[str, ...], float]] = {}
+        for read in (self._depth_gauges, self._role_gauges, self._lag_gauges):
+            try:
+                found |= read()
+            except StoreUnavailable:
+                continue
+        return found
+
+    def _depth_gauges(self) -> dict[str, dict[tuple[str, ...], float]]:
+        depths = self.depths.ask()
+        deferred = sum(n for (status, _), n in depths.live.items() if status == Status.DEFERRED)
+        return {
+            "mail.attempt_schedule.depth": {key: float(n) for key, n in depths.live.items()},
+            "mail.attempt_schedule.oldest_age_ms": {
+                (lane,): age for lane, age in depths.oldest_ms.items()
+            },
+            "retry_queue_depth": {(): deferred},
+        }
+
+    def _role_gauges(self) -> dict[str, dict[tuple[str, ...], float]]:
+        alive = self.roles.ask()
+        return {"service_up": {(role,): float(bool(alive[role])) for role in ROLES}}
+
+    def _lag_gauges(self) -> dict[str, dict[tuple[str, ...], float]]:
+        return {"mail.stream_commands.lag": {(): self.redis.ask()}}
+
+    def close(self) -> None:
+        """Close the connections."""
+        for pool in self._pools:
+            pool.close()
+        self._redis.close()
+
+
+def _impatient(client: Any) -> Any:
+    """Return *client*, whose calls now fail after 2 s."""
+    seconds = PATIENCE.total_seconds()
+    client.connection_pool.connection_kwargs.update(
+        socket_timeout=seconds, socket_connect_timeout=seconds
+    )
+    return client
+
+
+@contextmanager
+def _lent(pool: Pool) -> Iterator[Connection]:
+    """Lend a connection; a database before its first migration is as good as none."""
+    try:
+        with pool.connection() as conn:
+            yield conn
+    except psycopg.errors.UndefinedTable:
+        raise StoreUnavailable("postgres", "there is no schema yet") from None
+
+
+def _ping(pool: Pool) -> bool:
+    with _lent(pool) as conn:
+        reads.ping(conn)
+    return True
+
+
+def _live_roles(pool: Pool) -> dict[str, int]:
+    """Return how many processes of each role live."""
+    with _lent(pool) as conn:
+        alive = reads.live_roles(conn, silence=SILENCE)
+    return {role: alive.get(role, 0) for role in ROLES}
+
+
+def _depths(pool: Pool) -> Depths:
+    with _lent(pool) as conn:
+        return Depths(reads.count_live(conn), reads.oldest_due(conn))

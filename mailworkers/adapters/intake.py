@@ -1,0 +1,88 @@
+"""Taking commands in: one way for the stream and for HTTP.
+
+Commands are composed into final bytes, then accepted; everything that can refuse a command has done
+so when `accept` returns. What is returned stands for a committed row only after the transaction.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+import msgspec
+
+from mailworkers.adapters import db, store
+from mailworkers.adapters.catalog import Catalog
+from mailworkers.adapters.settings import Settings
+from mailworkers.adapters.store import Acceptance
+from mailworkers.core.commands import Command, Refusal
+from mailworkers.core.intake import Composer, Identity, NewDelivery
+
+
+def new_delivery_id() -> UUID:
+    """Return a UUIDv7 (RFC 9562 section 5.7): the time in milliseconds, then 74 random bits."""
+    milliseconds = time.time_ns() // 1_000_000
+    noise = int.from_bytes(os.urandom(10), "big")
+    return UUID(
+        int=(milliseconds << 80)
+        | (0x7 << 76)
+        | ((noise >> 68) << 64)
+        | (0b10 << 62)
+        | (noise & ((1 << 62) - 1))
+    )
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A command made ready outside of any transaction: what to store, or why it is refused."""
+
+    command: Command
+    result: NewDelivery | Refusal
+
+
+class Intake:
+    """Composes and accepts commands by the settings and the catalog of this process."""
+
+    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+        self._composer = Composer(
+            identity=Identity(settings.smtp_from_email, settings.smtp_from_allowed),
+            renderer=catalog,
+            auth_life=settings.auth_life,
+            stub=settings.smtp_mode == "stub",
+        )
+
+    def prepare(self, command: Command) -> Prepared:
+        """Compose the delivery *command* asks for, as final bytes, or find why it is refused."""
+        delivery_id = command.delivery_id or new_delivery_id()
+        now = datetime.now(UTC)
+        return Prepared(command, self._composer.compose(command, delivery_id=delivery_id, now=now))
+
+    def accept(
+        self, conn: db.Connection, commands: Sequence[Command]
+    ) -> list[Acceptance | Refusal]:
+        """Compose *commands* and store them in one transaction; a result for each, in order."""
+        prepared = [self.prepare(command) for command in commands]
+        return db.run_transaction(conn, lambda: write(conn, prepared))
+
+
+def write(conn: db.Connection, prepared: Sequence[Prepared]) -> list[Acceptance | Refusal]:
+    """Store what was prepared, inside the caller's transaction; a result for each, in order.
+
+    The key is judged first: a command that was accepted once is a replay, even if it would be
+    refused now (its template has changed, its time has passed).
+    """
+    news = [p.result for p in prepared if isinstance(p.result, NewDelivery)]
+    refused = [p for p in prepared if isinstance(p.result, Refusal)]
+    acceptances = iter(store.accept(conn, news) if news else ())
+    replays = iter(store.find_replays(conn, [_claim(p.command) for p in refused]))
+    results: list[Acceptance | Refusal] = []
+    for p in prepared:
+        if isinstance(p.result, Refusal):
+            results.append(next(replays) or p.result)
+        else:
+            results.append(next(acceptances))
+    return results
+
+
+def _claim(command: Command) -> store.Claim:
+    return store.Claim(command.source, command.idempotency_key, command.fingerprint)

@@ -1,0 +1,226 @@
+"""Counters and histograms of one process in files of its own; the monitor adds up all files.
+
+The files are those of prometheus_client's multiprocess mode, opened here by name: its switch is an
+environment variable read at import and its files are named by pid, so that every restart leaves
+one behind and a pid used twice shares one. Here a file belongs to a *slot*, the process's name,
+held by `flock` for its life. A restarted process goes on counting where the last one stopped; the
+number of files is the most processes of one name that ever ran at a time.
+"""
+
+import fcntl
+import os
+import re
+import struct
+import weakref
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from threading import Lock
+from typing import Protocol
+
+import msgspec
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from mailworkers.adapters.instruments import BY_NAME, INSTRUMENTS, Instrument, Kind
+
+MOST_SERIES = 64
+OTHER = "other"
+
+_USED = struct.Struct("i")  # the file's first field: how many of its bytes are in use
+_KEY = msgspec.json.Decoder(tuple[str, str, dict[str, str], str])
+
+Readings = Mapping[str, Mapping[tuple[str, ...], float]]
+
+
+class Metrics:
+    """The counters and histograms of this process; cheap enough to touch for every message."""
+
+    def __init__(self, directory: Path, process: str) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        slot = _Slot(directory, process)
+        self._lock = Lock()
+        self._files = {
+            kind: _open(directory / f"{kind}_{slot.name}.db")
+            for kind in (Kind.COUNTER, Kind.HISTOGRAM)
+        }
+        self._finalizer = weakref.finalize(self, _close, slot, tuple(self._files.values()))
+        self._counters: dict[tuple[str, tuple[str, ...]], _Counter] = {}
+        self._histograms: dict[str, _Histogram] = {}
+        for instrument in INSTRUMENTS:
+            self._begin(instrument)
+
+    def _begin(self, instrument: Instrument) -> None:
+        if instrument.kind is Kind.COUNTER:
+            for values in instrument.known_series():
+                self._counters[instrument.name, values] = self._counter(instrument, values)
+        elif instrument.kind is Kind.HISTOGRAM:
+            histogram = _Histogram(self._files[Kind.HISTOGRAM], instrument)
+            self._histograms[instrument.name] = histogram
+
+    def _counter(self, instrument: Instrument, values: tuple[str, ...]) -> "_Counter":
+        return _Counter(self._files[Kind.COUNTER], instrument, values)
+
+    def count(self, name: str, *values: str, amount: int = 1) -> None:
+        """Add *amount* to the counter *name* whose labels have *values*."""
+        with self._lock:
+            counter = self._counters.get((name, values))
+            if counter is None:
+                counter = self._new_series(name, values)
+            counter.add(amount)
+
+    def _new_series(self, name: str, values: tuple[str, ...]) -> "_Counter":
+        """Begin a series; past the bound, or outside a closed set, it is the one named `other`."""
+        instrument = BY_NAME[name]
+        closed = any(instrument.labels.values())
+        if closed or sum(key[0] == name for key in self._counters) >= MOST_SERIES:
+            values = tuple(OTHER for _ in values)
+        key = (name, values)
+        if key not in self._counters:
+            self._counters[key] = self._counter(instrument, values)
+        return self._counters[key]
+
+    def observe(self, name: str, value: float) -> None:
+        """Sort *value* into the buckets of the histogram *name*."""
+        with self._lock:
+            self._histograms[name].observe(value)
+
+    def close(self) -> None:
+        """Give the files and the slot back; nothing may be counted afterwards."""
+        self._finalizer()
+
+
+class _Slot:
+    """A name nobody else on this host counts under, held by a lock that dies with the process."""
+
+    def __init__(self, directory: Path, process: str) -> None:
+        stem = re.sub(r"[^A-Za-z0-9.-]+", "-", process) or "process"
+        for number in range(1, 1000):
+            self.name = stem if number == 1 else f"{stem}~{number}"
+            self._fd = os.open(directory / f"{self.name}.lock", os.O_RDWR | os.O_CREAT, 0o640)
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(self._fd)
+            else:
+                return
+        raise RuntimeError(f"{directory}: a thousand processes named {stem} are counting")
+
+    def release(self) -> None:
+        os.close(self._fd)
+
+
+class _NumberFile(Protocol):
+    """What we use of prometheus_client's untyped `MmapedDict`."""
+
+    def read_value(self, key: str) -> tuple[float, float]: ...
+    def write_value(self, key: str, value: float, timestamp: float) -> None: ...
+    def close(self) -> None: ...
+
+
+class _Series:
+    """One number in a file, and in memory so that it need not be read back."""
+
+    __slots__ = ("_file", "_key", "_value")
+
+    def __init__(self, file: _NumberFile, key: str) -> None:
+        self._file = file
+        self._key = key
+        self._value = file.read_value(key)[0]
+
+    def add(self, amount: float) -> None:
+        self._value += amount
+        self._file.write_value(self._key, self._value, 0.0)
+
+
+class _Counter(_Series):
+    __slots__ = ()
+
+    def __init__(self, file: _NumberFile, instrument: Instrument, values: tuple[str, ...]) -> None:
+        labels = list(instrument.labels)
+        name = instrument.prometheus_name
+        texts = [str(value) for value in values]
+        super().__init__(file, mmap_key(instrument.family, name, labels, texts, instrument.means))
+
+
+class _Histogram:
+    """A sum, and a count for each bucket alone: the collector accumulates."""
+
+    __slots__ = ("_bounds", "_buckets", "_sum")
+
+    def __init__(self, file: _NumberFile, instrument: Instrument) -> None:
+        name, means = instrument.family, instrument.means
+        self._bounds = instrument.bounds
+        self._sum = _Series(file, mmap_key(name, f"{name}_sum", [], [], means))
+        self._buckets = [
+            _Series(file, mmap_key(name, f"{name}_bucket", ["le"], [bound], means))
+            for bound in (*map(str, instrument.bounds), "+Inf")
+        ]
+
+    def observe(self, value: float) -> None:
+        self._sum.add(value)
+        self._buckets[bisect_left(self._bounds, value)].add(1)
+
+
+def _close(slot: _Slot, files: tuple[_NumberFile, ...]) -> None:
+    for file in files:
+        file.close()
+    slot.release()
+
+
+def _open(path: Path) -> _NumberFile:
+    """Open the file at *path*; one that cannot be read is set aside and begun anew."""
+    if path.exists() and not _is_readable(path):
+        path.replace(path.with_suffix(".bad"))
+    file: _NumberFile = MmapedDict(str(path))  # type: ignore[no-untyped-call]
+    return file
+
+
+def _is_readable(path: Path) -> bool:
+    """Whether the file is whole: its length covers what it says, and every key can be read."""
+    try:
+        if not 0 <= _USED.unpack(path.read_bytes()[:4])[0] <= path.stat().st_size:
+            return False
+        numbers = MmapedDict.read_all_values_from_file(str(path))  # type: ignore[no-untyped-call]
+        for key, _, _, _ in numbers:
+            _KEY.decode(key)
+    except (OSError, RuntimeError, ValueError, struct.error):
+        return False
+    return True
+
+
+class _Exposition:
+    """What `/metrics` shows: the files of every process, and gauges read just now."""
+
+    def __init__(self, directory: Path, readings: Readings) -> None:
+        self._directory = directory
+        self._readings = readings
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield each metric once; files being made or damaged are left out."""
+        files = [str(path) for path in sorted(self._directory.glob("*.db")) if _is_readable(path)]
+        yield from MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        for name, series in self._readings.items():
+            yield _gauge(BY_NAME[name], series)
+
+
+def _gauge(instrument: Instrument, series: Mapping[tuple[str, ...], float]) -> Metric:
+    """Return *series* as a gauge; those of a closed set that were not read are 0."""
+    family = GaugeMetricFamily(instrument.family, instrument.means, labels=list(instrument.labels))
+    known: Iterable[tuple[str, ...]] = instrument.known_series()
+    for values, number in {**dict.fromkeys(known, 0.0), **series}.items():
+        family.add_metric([str(value) for value in values], number)
+    return family
+
+
+def exposition(directory: Path, readings: Readings | None = None) -> bytes:
+    """Return the text exposition of all processes that count in *directory*, and of *readings*.
+
+    *readings*: gauge by OTLP name -> label values in the table's order -> number, for example
+    `{"mail.attempt_schedule.depth": {("queued", "auth"): 3}, "retry_queue_depth": {(): 0}}`.
+    """
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Exposition(directory, readings or {}))
+    return generate_latest(registry)

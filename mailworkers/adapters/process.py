@@ -1,0 +1,285 @@
+"""One loop for every role: start, signals, waiting for stores, heartbeats, stop.
+
+A role is a `step()`: one bounded piece of work that says whether there was any. This module calls
+it until SIGTERM or SIGINT; a store that is away makes it wait and try again, it never exits for
+that. SIGTERM stops the taking of work; what is held is finished or handed back within
+MAIL_SHUTDOWN_TIMEOUT; a second signal, or that time, ends the process at once.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Protocol
+from uuid import UUID, uuid4
+
+from mailworkers import __version__
+from mailworkers.adapters import db, store
+from mailworkers.adapters.settings import Settings
+from mailworkers.adapters.stream import Waker
+from mailworkers.adapters.telemetry import Telemetry
+from mailworkers.core.errors import ConfigError, SchemaTooNew, StoreUnavailable
+
+EXIT_CONFIG = 78
+BEAT_EVERY = timedelta(seconds=5)
+_FIRST_WAIT = timedelta(milliseconds=200)
+# A store that is back is used within these: Redis may be asked less often than the truth.
+_LONGEST_WAIT = {"redis": timedelta(seconds=2)}
+_LONGEST_OTHER_WAIT = timedelta(seconds=1)
+_PR_SET_PDEATHSIG = 1
+
+
+class Role(Protocol):
+    """What the loop needs to know of a role."""
+
+    def step(self) -> bool:
+        """Do one bounded piece of work; False when there was none."""
+
+    def wait(self) -> None:
+        """Wait for work, at most one poll."""
+
+    def interrupt(self, store_name: str) -> None:
+        """Called when a store was lost in the middle of a step: forget what was half done."""
+
+    def close(self) -> None:
+        """Finish or hand back what is held. May meet stores that are away."""
+
+
+class Every:
+    """Says at most once a span that something is due, by the monotonic clock."""
+
+    def __init__(self, span: timedelta) -> None:
+        self._span = span.total_seconds()
+        self._next = 0.0
+
+    def is_due(self) -> bool:
+        """Return whether it is due; if so, the next time is a span from now."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + self._span
+        return True
+
+
+class Stop:
+    """Whether the process was asked to stop, and how long it may still take."""
+
+    def __init__(self, timeout: timedelta) -> None:
+        self._event = threading.Event()
+        self._timeout = timeout.total_seconds()
+
+    def install(self) -> None:
+        """Listen to SIGTERM and SIGINT from now on."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+
+    def _on_signal(self, *_: object) -> None:
+        if self._event.is_set():
+            os._exit(1)
+        # The bound holds whatever the role is stuck in: its leases end by themselves.
+        signal.setitimer(signal.ITIMER_REAL, self._timeout)
+        self._event.set()
+
+    @property
+    def is_requested(self) -> bool:
+        """Whether a signal came."""
+        return self._event.is_set()
+
+    def wait(self, span: timedelta) -> bool:
+        """Wait *span* or until a signal; return whether one came."""
+        return self._event.wait(span.total_seconds())
+
+
+class Context:
+    """What a role is built from: settings, telemetry, its connection, wake-ups, its identity."""
+
+    def __init__(self, role: str, settings: Settings) -> None:
+        self.role = role
+        self.settings = settings
+        self.process_id: UUID = uuid4()
+        self.process = os.environ.get("SUPERVISOR_PROCESS_NAME") or f"{role}-{os.getpid()}"
+        self.stop = Stop(settings.shutdown_timeout)
+        self.telemetry = Telemetry(
+            role,
+            self.process,
+            state_dir=settings.state_dir,
+            level=settings.log_level,
+            secrets=settings.secrets(),
+        )
+        self.database = db.Database(settings.postgres_dsn, f"mailworkers {self.process}")
+        self.waker = Waker(settings)
+        self.heartbeat = Heartbeat(self)
+        self.outages = Outages(self.telemetry)
+
+
+class Heartbeat:
+    """Signs of life in the table `processes`, made by the loop itself: a hung loop falls silent."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._every = Every(BEAT_EVERY)
+        self.detail: dict[str, object] = {}
+
+    def beat(self) -> None:
+        """Make a sign of life when one is due, and follow a changed log level."""
+        if not self._every.is_due():
+            return
+        context = self._context
+        context.telemetry.refresh_level()
+        store.beat(
+            context.database.conn,
+            process_id=context.process_id,
+            role=context.role,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=__version__,
+            detail={"process": context.process, **self.detail},
+        )
+
+    def leave(self) -> None:
+        """Make the last sign; a store that is away will forget us by time."""
+        try:
+            store.leave(self._context.database.conn, self._context.process_id)
+        except StoreUnavailable:
+            return
+
+
+class Outages:
+    """Which stores are away: one log line at the loss, one at the return."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._since: dict[str, float] = {}
+        self._waits: dict[str, timedelta] = {}
+
+    def note_loss(self, error: StoreUnavailable) -> timedelta:
+        """Take in a failed call; return how long to wait before the next."""
+        name = error.store
+        if name not in self._since:
+            self._since[name] = time.monotonic()
+            self._waits[name] = _FIRST_WAIT
+            self._telemetry.store_lost(name, error.reason)
+        wait = self._waits[name]
+        self._waits[name] = min(wait * 2, _LONGEST_WAIT.get(name, _LONGEST_OTHER_WAIT))
+        return wait
+
+    def note_return(self) -> None:
+        """Take in that a whole step went well: every store it needs is there."""
+        for name, since in self._since.items():
+            self._telemetry.store_returned(name, time.monotonic() - since)
+        self._since.clear()
+        self._waits.clear()
+
+
+def run(role: str, settings: Settings, build: Callable[[Context], Role]) -> int:
+    """Run *role* until it is told to stop; return the exit code (contract section 1)."""
+    end_with_parent()
+    context = Context(role, settings)
+    context.stop.install()
+    try:
+        return _live(context, build)
+    except (ConfigError, SchemaTooNew) as error:
+        sys.stderr.write(f"mailworkers {role}: {error}\n")
+        return EXIT_CONFIG
+    except Exception as error:
+        # An assumption broke. Nothing is lost by dying here; supervisord starts us anew.
+        context.telemetry.failed(f"{role} failed", error)
+        return 1
+    finally:
+        context.telemetry.close()
+
+
+def _live(context: Context, build: Callable[[Context], Role]) -> int:
+    """Start, loop and stop one role."""
+    for warning in context.settings.warnings:
+        context.telemetry.setting_doubted(warning)
+    role = start(context, build)
+    if role is None:
+        context.telemetry.role_stopped("signal during start")
+        return 0
+    context.telemetry.role_started(version=__version__, pid=os.getpid())
+    try:
+        while not context.stop.is_requested:
+            _turn(context, role)
+    finally:
+        _close(context, role)
+    context.telemetry.role_stopped("signal")
+    return 0
+
+
+def start(context: Context, build: Callable[[Context], Role]) -> Role | None:
+    """Wait for Postgres and a schema that fits, then build the role; None when told to stop."""
+    while not context.stop.is_requested:
+        try:
+            ensure_schema(context)
+            role = build(context)
+        except StoreUnavailable as error:
+            context.database.drop()
+            context.stop.wait(context.outages.note_loss(error))
+        else:
+            context.outages.note_return()
+            return role
+    return None
+
+
+def ensure_schema(context: Context) -> None:
+    """Migrate where that is our business; StoreUnavailable while the schema is behind our code."""
+    if db.check_schema(context.database.conn):
+        return
+    if context.settings.migrate == "auto":
+        db.migrate(context.settings.postgres_dsn)
+    else:
+        raise StoreUnavailable(
+            "postgres", "the schema is behind this code: run `mailworkers migrate`"
+        )
+
+
+def _turn(context: Context, role: Role) -> None:
+    """Do one step, or wait: for work when there was none, for a store when one is away."""
+    try:
+        context.heartbeat.beat()
+        was_busy = role.step()
+        context.outages.note_return()
+        if not was_busy and not context.stop.is_requested:
+            role.wait()
+    except StoreUnavailable as error:
+        context.stop.wait(_note_loss(context, role, error))
+
+
+def _note_loss(context: Context, role: Role, error: StoreUnavailable) -> timedelta:
+    """Tell the role about a lost store; return how long to wait before the next step."""
+    wait = context.outages.note_loss(error)
+    if error.store == "postgres":
+        context.database.drop()
+    try:
+        role.interrupt(error.store)
+    except StoreUnavailable as another:
+        wait = max(wait, context.outages.note_loss(another))
+    return wait
+
+
+def _close(context: Context, role: Role) -> None:
+    """Let the role hand back what it holds, then leave."""
+    try:
+        role.close()
+    except StoreUnavailable as error:
+        context.outages.note_loss(error)
+    finally:
+        context.heartbeat.leave()
+        context.waker.close()
+        context.database.drop()
+
+
+def end_with_parent() -> None:
+    """Ask the kernel for SIGTERM when supervisord dies: its next set must be alone (F-V01)."""
+    if not os.environ.get("SUPERVISOR_ENABLED") or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() == 1:
+        sys.exit(0)

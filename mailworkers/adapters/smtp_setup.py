@@ -1,0 +1,193 @@
+"""From nothing to a session ready for MAIL: resolve, connect, banner, EHLO, STARTTLS, AUTH.
+
+All of it has one deadline. Whatever goes wrong here is the relay's fault or ours, never a
+message's, and comes out as RelayUnavailable with its stage and a reason for operators. No secret is
+ever part of that, even if the relay repeats ours (X-31).
+"""
+
+import contextlib
+import ipaddress
+import queue
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from time import monotonic
+from typing import Any
+
+import msgspec
+
+from mailworkers.adapters.smtp_auth import log_in
+from mailworkers.adapters.smtp_channel import Channel, Refused
+from mailworkers.adapters.smtp_settings import SmtpSettings
+from mailworkers.adapters.smtp_transcript import Transcript, without_secrets
+from mailworkers.core.errors import RelayUnavailable
+from mailworkers.core.states import Stage
+from mailworkers.core.wire import BadReply, Capabilities, UnsafeOnWire, command
+
+_MOST_ADDRESSES = 6
+_TICK = 0.2  # seconds
+
+_Addresses = list[tuple[int, Any]]  # family, and the address in the form getaddrinfo gives
+_Answers = queue.SimpleQueue[_Addresses | Exception]
+
+
+def set_up(
+    settings: SmtpSettings,
+    context: Callable[[], ssl.SSLContext],
+    *,
+    transcript: Transcript,
+    tick: Callable[[], None],
+    deadline: float,
+) -> tuple[Channel, Capabilities]:
+    """Return a channel on which MAIL may be said, and what the relay offers there.
+
+    *context* gives the TLS rules, asked for only when they are needed. Raises RelayUnavailable.
+    """
+    with _blaming(Stage.CONNECT, settings):
+        channel = _connect(settings, transcript, tick, deadline)
+    try:
+        return channel, _greet(channel, settings, context, deadline)
+    except BaseException:
+        channel.abort()
+        raise
+
+
+def _greet(
+    channel: Channel,
+    settings: SmtpSettings,
+    context: Callable[[], ssl.SSLContext],
+    deadline: float,
+) -> Capabilities:
+    """Go from the banner to AUTH; what was offered before TLS is forgotten (RFC 3207 4.2)."""
+    if settings.tls == "implicit":
+        _shake_hands(channel, settings, context, deadline)
+    with _blaming(Stage.CONNECT, settings):
+        channel.expect(deadline)
+    offered = _ehlo(channel, settings, deadline)
+    if settings.tls in ("starttls", "opportunistic") and _starttls(
+        channel, settings, offered, deadline
+    ):
+        _shake_hands(channel, settings, context, deadline)
+        offered = _ehlo(channel, settings, deadline)
+    with _blaming(Stage.AUTH if settings.username else Stage.EHLO, settings):
+        if settings.username:
+            log_in(channel, settings, offered, deadline)
+        if not channel.is_quiet():  # nothing asked for it: a 421, or it is out of step already
+            channel.expect(deadline, digit=None)
+    return offered
+
+
+def _ehlo(channel: Channel, settings: SmtpSettings, deadline: float) -> Capabilities:
+    with _blaming(Stage.EHLO, settings):
+        channel.ask(command("EHLO", settings.helo), deadline)
+        return Capabilities.parse(channel.lines)
+
+
+def _starttls(
+    channel: Channel, settings: SmtpSettings, offered: Capabilities, deadline: float
+) -> bool:
+    """Ask for TLS. False when it is not to be had and `tls` does not insist on it."""
+    with _blaming(Stage.STARTTLS, settings):
+        if settings.tls == "starttls":
+            if not offered.starttls:
+                reason = "the relay does not offer STARTTLS and nothing is sent in plaintext"
+                raise RelayUnavailable(Stage.STARTTLS, reason)
+            channel.ask(command("STARTTLS"), deadline)
+            return True
+        try:
+            if offered.starttls:
+                channel.ask(command("STARTTLS"), deadline)
+                return True
+        except Refused as refused:
+            if refused.reply.code == 421:
+                raise
+    return False
+
+
+def _shake_hands(
+    channel: Channel,
+    settings: SmtpSettings,
+    context: Callable[[], ssl.SSLContext],
+    deadline: float,
+) -> None:
+    try:
+        rules = context()
+    except OSError as error:
+        reason = f"the CA file {settings.ca_file} cannot be used: {error.strerror or error}"
+        raise RelayUnavailable(Stage.STARTTLS, reason) from None
+    with _blaming(Stage.STARTTLS, settings):
+        channel.start_tls(rules, settings.host, deadline)
+
+
+@contextlib.contextmanager
+def _blaming(stage: Stage, settings: SmtpSettings) -> Iterator[None]:
+    """Turn whatever goes wrong inside into RelayUnavailable at *stage*."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise RelayUnavailable(stage, str(error), timed_out=True) from None
+    except Refused as refused:
+        reply = refused.reply
+        text = without_secrets(reply.text, settings.secrets)
+        reply = msgspec.structs.replace(reply, text=text)
+        raise RelayUnavailable(stage, f"the relay answered {reply}", reply) from None
+    except ssl.SSLCertVerificationError as error:
+        reason = f"the relay's certificate is refused: {error.verify_message}"
+        raise RelayUnavailable(stage, reason) from None
+    except (OSError, BadReply, UnsafeOnWire, UnicodeError) as error:
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+        raise RelayUnavailable(stage, without_secrets(reason, settings.secrets)) from None
+
+
+def _connect(
+    settings: SmtpSettings, transcript: Transcript, tick: Callable[[], None], deadline: float
+) -> Channel:
+    """Return a channel to the first address that answers; each gets its share of the time left."""
+    addresses = _resolve(settings.host, settings.port, tick, deadline)[:_MOST_ADDRESSES]
+    fault = OSError(f"{settings.host} has no address")
+    for tried, (family, address) in enumerate(addresses):
+        channel = Channel(family, transcript, tick)
+        share = (deadline - monotonic()) / (len(addresses) - tried)
+        try:
+            channel.connect(address, monotonic() + share)
+        except OSError as error:
+            channel.abort()
+            transcript.note(f"{address[0]} port {address[1]}: {error.strerror or error}")
+            fault = error
+        except BaseException:
+            channel.abort()
+            raise
+        else:
+            transcript.note(f"connected to {address[0]} port {address[1]}")
+            return channel
+    raise fault
+
+
+def _resolve(host: str, port: int, tick: Callable[[], None], deadline: float) -> _Addresses:
+    """Return the addresses of *host* in the resolver's order.
+
+    getaddrinfo knows no deadline, so a thread waits for it (F-S21); one that hangs is left behind
+    and ends by the resolver's own limits.
+    """
+    with contextlib.suppress(ValueError):
+        version = ipaddress.ip_address(host).version
+        return [(socket.AF_INET if version == 4 else socket.AF_INET6, (host, port))]
+    answers: _Answers = queue.SimpleQueue()
+    threading.Thread(target=_look_up, args=(host, port, answers), daemon=True).start()
+    while (left := deadline - monotonic()) > 0:
+        with contextlib.suppress(queue.Empty):
+            answer = answers.get(timeout=min(_TICK, left))
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+        tick()
+    raise TimeoutError(f"the resolver gave no address of {host} in time")
+
+
+def _look_up(host: str, port: int, answers: _Answers) -> None:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        answers.put([(family, address) for family, _, _, _, address in found])
+    except (OSError, UnicodeError) as error:
+        answers.put(error)

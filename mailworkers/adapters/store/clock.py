@@ -1,0 +1,85 @@
+"""What the clock does to deliveries: promotes the due, takes back dead leases, ends the overdue."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import msgspec
+
+from mailworkers.adapters.db import Connection, run
+
+
+class ExpiredLease(msgspec.Struct, frozen=True):
+    """A delivery whose lease has ended without a word; `now` is the database's clock."""
+
+    delivery_id: UUID
+    source: str
+    lane: int
+    lease_token: UUID
+    cycle_attempt: int
+    attempt_no: int
+    retry_policy: str
+    traceparent: str | None
+    now: datetime
+
+
+class Reclaim(msgspec.Struct, frozen=True):
+    """What to make of an expired lease: `deferred` until a time, `dead_letter` or `uncertain`."""
+
+    delivery_id: UUID
+    lease_token: UUID
+    status: str
+    next_attempt_at: datetime | None
+    failure: str | None
+
+
+class Overdue(msgspec.Struct, frozen=True):
+    """A delivery that was ended because its `expires_at` had passed."""
+
+    delivery_id: UUID
+    source: str
+    status: str
+    attempt_no: int
+    cycle_attempt: int
+    traceparent: str | None
+
+
+def promote_due(conn: Connection, *, limit: int) -> int:
+    """Make up to *limit* due deliveries ready, oldest first; return how many."""
+    return len(run(conn, "promote_due", limit=limit))
+
+
+def expired_leases(conn: Connection, *, limit: int) -> list[ExpiredLease]:
+    """Return up to *limit* leases whose end has passed."""
+    return [ExpiredLease(*row) for row in run(conn, "expired_leases", limit=limit)]
+
+
+def reclaim(conn: Connection, reclaims: Sequence[Reclaim]) -> dict[UUID, str]:
+    """Take leases back; return the new status of those that had still not been settled."""
+    rows = run(
+        conn,
+        "reclaim",
+        delivery_ids=[r.delivery_id for r in reclaims],
+        lease_tokens=[r.lease_token for r in reclaims],
+        statuses=[str(r.status) for r in reclaims],
+        next_attempt_ats=[r.next_attempt_at for r in reclaims],
+        failures=[r.failure and str(r.failure) for r in reclaims],
+    )
+    return dict(rows)
+
+
+def expire_overdue(conn: Connection, *, limit: int) -> list[Overdue]:
+    """End up to *limit* waiting deliveries that are past their `expires_at`."""
+    return [Overdue(*row) for row in run(conn, "expire_overdue", limit=limit)]
+
+
+def end_pauses(conn: Connection) -> int:
+    """Remove the pauses whose time is over; return how many."""
+    return len(run(conn, "end_pauses"))
+
+
+def next_due(conn: Connection) -> timedelta | None:
+    """Return how long until the clock has something to do; negative when late, None for never."""
+    rows = run(conn, "next_due")
+    due: timedelta | None = rows[0][0]
+    return due

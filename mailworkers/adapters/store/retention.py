@@ -1,0 +1,46 @@
+"""Deleting what is final and old, in small batches that wait for nobody."""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import msgspec
+
+from mailworkers.adapters.db import Connection, run
+
+
+class FinishedPayload(msgspec.Struct, frozen=True):
+    """An ended delivery: `may_go` when nobody will want to send its bytes again."""
+
+    delivery_id: UUID
+    finished_at: datetime
+    lane: int
+    may_go: bool
+
+
+def finished_payloads(
+    conn: Connection, *, after: tuple[datetime, UUID], keep: timedelta, limit: int
+) -> list[FinishedPayload]:
+    """Return up to *limit* deliveries that ended after *after*, more than *keep* ago, in order."""
+    at, delivery_id = after
+    rows = run(conn, "finished_payloads", after=at, after_id=delivery_id, keep=keep, limit=limit)
+    return [FinishedPayload(*row) for row in rows]
+
+
+def delete_payloads(conn: Connection, delivery_ids: list[UUID]) -> int:
+    """Delete the bytes of final deliveries; return how many there were."""
+    return len(run(conn, "delete_payloads", delivery_ids=delivery_ids)) if delivery_ids else 0
+
+
+def delete_deliveries(conn: Connection, *, keep: timedelta, limit: int) -> int:
+    """Delete up to *limit* deliveries that ended more than *keep* ago, with all their rows."""
+    return len(run(conn, "delete_deliveries", keep=keep, limit=limit))
+
+
+def delete_reservations(conn: Connection, *, keep: timedelta, limit: int) -> int:
+    """Delete up to *limit* reservations older than *keep* whose delivery is final or gone."""
+    return len(run(conn, "delete_reservations", keep=keep, limit=limit))
+
+
+def delete_malformed(conn: Connection, *, keep: timedelta, limit: int) -> int:
+    """Delete up to *limit* records of refused entries older than *keep*."""
+    return len(run(conn, "delete_malformed", keep=keep, limit=limit))

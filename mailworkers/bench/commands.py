@@ -1,0 +1,81 @@
+"""The commands of a measurement: alike in kind, different in id, key and recipient."""
+
+import enum
+import itertools
+import random
+import time
+from uuid import UUID
+
+import msgspec
+
+from mailworkers.bench.producer import xadd
+
+FROM = "shop@example.org"
+_DOMAIN = FROM.partition("@")[2]
+_SOURCE = "notification"
+_WORDS = ("order", "shipped", "number", "street", "Monday", "receipt", "please", "thanks", "total")
+
+
+class Mode(enum.StrEnum):
+    """How commands carry their content."""
+
+    RENDERED = "rendered"
+    TEMPLATE = "template"
+
+
+class Load(msgspec.Struct, frozen=True):
+    """What is sent. *size* is the bytes of text of a rendered message; templates have their own."""
+
+    messages: int = 10_000
+    size: int = 2048
+    mode: Mode = Mode.RENDERED
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Commands ready to be written, and the Message-IDs of the messages they must become."""
+
+    commands: list[bytes]
+    message_ids: list[str]
+
+
+def prepare(stream: str, load: Load, chance: random.Random) -> Batch:
+    """Return the commands of *load*, with ids of their own for each call."""
+    batch = Batch([], [])
+    text = _text(load.size)
+    for number in range(load.messages):
+        # Random ids, as most producers make them, and the less favourable case for an index.
+        delivery_id = str(UUID(int=chance.getrandbits(128), version=4))
+        payload = _payload(load, number, text)
+        fields = {
+            "delivery_id": delivery_id,
+            "source": _SOURCE,
+            "payload_mode": str(load.mode),
+            "idempotency_key": f"order-{delivery_id}",
+            "requested_at_ms": str(time.time_ns() // 1_000_000),
+            "payload_json": msgspec.json.encode(payload).decode(),
+        }
+        batch.commands.append(xadd(stream, fields))
+        batch.message_ids.append(f"<{delivery_id}@{_DOMAIN}>")
+    return batch
+
+
+def _payload(load: Load, number: int, text: str) -> dict[str, object]:
+    to = [f"person{number}@example.com"]
+    if load.mode is Mode.TEMPLATE:
+        variables = {
+            "name": f"Person {number}",
+            "confirm_url": f"https://example.com/confirm?token={number:032x}",
+            "product": "Example",
+        }
+        return {"to": to, "template_id": "welcome", "locale": "en", "variables": variables}
+    return {"to": to, "subject": f"Order {number} has shipped", "text_body": text}
+
+
+def _text(size: int) -> str:
+    """Return *size* characters of lines as people write them, none of which ends in a blank."""
+    words = itertools.cycle(_WORDS)
+    lines = (" ".join(itertools.islice(words, 11)) for _ in itertools.count())
+    text = ""
+    while len(text) < size:
+        text += next(lines) + "\n"
+    return text[:size].rstrip(" ").ljust(size, ".")

@@ -1,0 +1,30 @@
+"""Figures of repeated runs: the median, and how far they lie apart."""
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Self
+
+import msgspec
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """One figure over all runs, in the order they were made."""
+
+    median: float
+    least: float
+    most: float
+    runs: tuple[float, ...]
+
+    @classmethod
+    def of(cls, runs: Iterable[float], digits: int) -> Self:
+        """Return the figure of *runs*, of which there is at least one, rounded to *digits*."""
+        rounded = tuple(round(run, digits) for run in runs)
+        median = round(statistics.median(rounded), digits)
+        return cls(median, min(rounded), max(rounded), rounded)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the least of *values* that *share* of them do not exceed (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]

@@ -1,0 +1,65 @@
+"""What a scenario answers: figures by plain names, the same words in the table and in JSON."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from mailworkers.bench.arrivals import Check
+from mailworkers.bench.figures import Figure
+
+
+class Report(msgspec.Struct, frozen=True):
+    """The result of one scenario; a figure that could not be measured is None.
+
+    `settings` are the scenario's own; `surroundings` say on what it ran.
+    """
+
+    scenario: str
+    figures: Mapping[str, Figure | None]
+    check: Check
+    settings: Mapping[str, Any]
+    surroundings: Mapping[str, Mapping[str, Any]]
+
+
+def as_object(report: Report) -> dict[str, Any]:
+    """Return *report* as one flat object: medians by name, all else below names of their own."""
+    figures = {name: figure.median if figure else None for name, figure in report.figures.items()}
+    return {
+        "scenario": report.scenario,
+        **figures,
+        "exactly_once": report.check.is_exactly_once,
+        "messages": report.check,
+        "spread": {
+            name: {"least": figure.least, "most": figure.most, "runs": figure.runs}
+            for name, figure in report.figures.items()
+            if figure is not None
+        },
+        "settings": report.settings,
+        **report.surroundings,
+    }
+
+
+def rows(report: Report) -> Iterator[tuple[str, str, str, str]]:
+    """Yield name, median, least and most of each figure, as text."""
+    for name, figure in report.figures.items():
+        if figure is None:
+            yield name, "not measured", "", ""
+        else:
+            yield name, f"{figure.median:,}", f"{figure.least:,}", f"{figure.most:,}"
+
+
+def facts(report: Report) -> Iterator[tuple[str, str]]:
+    """Yield what the figures were measured with and on, one line of text each."""
+    for name, group in (("settings", report.settings), *report.surroundings.items()):
+        yield name, ", ".join(f"{key} {value}" for key, value in group.items())
+
+
+def verdict(check: Check) -> str:
+    """Return in words whether every message arrived exactly once."""
+    if check.is_exactly_once:
+        return f"all {check.expected:,} messages arrived exactly once"
+    return (
+        f"of {check.expected:,} messages {check.missing:,} are missing, {check.doubled:,} came "
+        f"once more, and {check.foreign:,} arrived that nobody put in"
+    )

@@ -1,0 +1,156 @@
+"""Throughput: from the first XADD until the last message is at the sink, and each part alone.
+
+A run has three phases. `whole`: all roles work while the commands come in. `intake`: sending is
+paused, the consumers bring as many commands again into Postgres. `drain`: the pause ends, the
+senders empty the queue.
+"""
+
+import random
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from mailworkers.bench.arrivals import Check, check
+from mailworkers.bench.commands import Load, prepare
+from mailworkers.bench.cpu import Spent
+from mailworkers.bench.figures import Figure
+from mailworkers.bench.machine import describe
+from mailworkers.bench.postfix_tools import find_tools
+from mailworkers.bench.profiling import profiled
+from mailworkers.bench.progress import Progress
+from mailworkers.bench.report import Report
+from mailworkers.bench.testbed import Setup, Testbed
+from mailworkers.bench.wire import measure_wire
+
+WARM_UP = 500  # messages before the first run: prepared statements, templates, caches
+_WIRE_MESSAGES = 20_000
+
+
+class _Run(msgspec.Struct, frozen=True):
+    """What one run gave; the rates are messages a second."""
+
+    whole: float
+    intake: float
+    drain: float
+    spent: Spent
+    check: Check
+
+
+def run(
+    load: Load,
+    setup: Setup,
+    *,
+    repeat: int,
+    progress: Progress,
+    has_wire: bool = True,
+    profile: Path | None = None,
+) -> Report:
+    """Measure *repeat* runs of *load* on a testbed of its own."""
+    wire = _wire(load, repeat, progress) if has_wire else None
+    chance = random.Random()
+    with Testbed(setup, progress) as testbed:
+        _whole(testbed, msgspec.structs.replace(load, messages=WARM_UP), chance, "warming up")
+        with profiled(testbed, profile):
+            runs = [_run(testbed, load, chance, number) for number in range(1, repeat + 1)]
+        surroundings = describe(testbed)
+    settings = {
+        **msgspec.to_builtins(load),
+        "senders": setup.senders,
+        "consumers": setup.consumers,
+        "sink": str(setup.sink),
+        "repeat": repeat,
+    }
+    return Report("throughput", _figures(runs, load, wire), _total(runs), settings, surroundings)
+
+
+def _run(testbed: Testbed, load: Load, chance: random.Random, number: int) -> _Run:
+    whole, spent, came_whole = _whole(testbed, load, chance, f"run {number}: stream to sink")
+    intake, drain, came_apart = _parts(testbed, load, chance, f"run {number}: intake, then drain")
+    return _Run(whole, intake, drain, spent, came_whole.plus(came_apart))
+
+
+def _whole(
+    testbed: Testbed, load: Load, chance: random.Random, title: str
+) -> tuple[float, Spent, Check]:
+    """Return the rate from the first XADD to the last arrival, and what that cost."""
+    batch = prepare(testbed.settings.stream, load, chance)
+    wanted = testbed.sink.count() + load.messages
+    with testbed.progress.step(title, load.messages) as advance:
+        meter = testbed.meter()
+        started = testbed.put(batch)
+        testbed.await_arrivals(wanted, advance)
+        testbed.await_settled()
+        spent = meter.read()
+    arrivals = testbed.sink.take()
+    last = max((arrival.at_ns for arrival in arrivals), default=started)
+    rate = _rate(len(arrivals), last - started)
+    return rate, spent, check(batch.message_ids, arrivals)
+
+
+def _parts(
+    testbed: Testbed, load: Load, chance: random.Random, title: str
+) -> tuple[float, float, Check]:
+    """Return the rate of the consumers alone, then that of the senders alone."""
+    batch = prepare(testbed.settings.stream, load, chance)
+    wanted = testbed.sink.count() + load.messages
+    with testbed.progress.step(title, load.messages) as advance:
+        testbed.hold_senders()
+        started = testbed.put(batch)
+        testbed.await_acknowledged()
+        accepted: datetime = testbed.ask(b"SELECT max(created_at) FROM deliveries")
+        testbed.release_senders()
+        testbed.await_arrivals(wanted, advance)
+        testbed.await_settled()
+    arrivals = testbed.sink.take()
+    times = [arrival.at_ns for arrival in arrivals] or [0]
+    intake = _rate(load.messages, int(accepted.timestamp() * 1e9) - started)
+    return (
+        intake,
+        _rate(len(times) - 1, max(times) - min(times)),
+        check(batch.message_ids, arrivals),
+    )
+
+
+def _rate(count: int, nanoseconds: int) -> float:
+    return count / nanoseconds * 1e9 if nanoseconds > 0 else 0.0
+
+
+def _wire(load: Load, repeat: int, progress: Progress) -> Figure | None:
+    """Return what SMTP alone carries with messages of this size; None without smtp-source."""
+    with progress.step("looking for smtp-source and smtp-sink"):
+        tools = find_tools(may_download=True)
+    if tools is None:
+        progress.say("no smtp-source and smtp-sink here: the wire's limit is not measured")
+        return None
+    return measure_wire(
+        tools, messages=_WIRE_MESSAGES, size=load.size, repeat=repeat, progress=progress
+    )
+
+
+def _figures(runs: list[_Run], load: Load, wire: Figure | None) -> dict[str, Figure | None]:
+    thousands = load.messages / 1000
+    costs = {
+        f"cpu_seconds_per_1000_{kind}": Figure.of(
+            (run.spent.by_kind[kind] / thousands for run in runs), digits=3
+        )
+        for kind in runs[0].spent.by_kind
+    }
+    ratio = Figure.of((run.whole / wire.median for run in runs), digits=3) if wire else None
+    return {
+        "messages_per_second": Figure.of((run.whole for run in runs), digits=0),
+        "intake_per_second": Figure.of((run.intake for run in runs), digits=0),
+        "drain_per_second": Figure.of((run.drain for run in runs), digits=0),
+        "wire_per_second": wire,
+        "ratio_to_wire": ratio,
+        "cpu_seconds_per_1000": Figure.of((run.spent.total / thousands for run in runs), digits=3),
+        **costs,
+        "other_cores": Figure.of((run.spent.other_cores for run in runs), digits=2),
+    }
+
+
+def _total(runs: list[_Run]) -> Check:
+    total = runs[0].check
+    for another in runs[1:]:
+        total = total.plus(another.check)
+    return total

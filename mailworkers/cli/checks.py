@@ -1,0 +1,90 @@
+"""What `mailworkers doctor` looks at, in the order in which a role would meet it."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+
+from mailworkers.adapters.settings import Settings
+from mailworkers.cli.findings import Finding, fine, judge, wrong
+from mailworkers.cli.store_checks import check_postgres, check_redis
+from mailworkers.core.errors import ConfigError, RelayUnavailable
+from mailworkers.core.states import Stage
+
+LEAST_FREE = 256 * 1024 * 1024  # bytes: sixteen full journals
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Yield the findings; one broken thing does not hide the others."""
+    for name, look in CHECKS.items():
+        try:
+            yield from look(settings)
+        except Exception as error:  # what a check did not foresee is a finding as well
+            first_line = str(error).split("\n", 1)[0]
+            yield wrong(name, f"{type(error).__name__}: {first_line}", "please report this")
+
+
+def check_state_dir(settings: Settings) -> Iterator[Finding]:
+    """Journals and metric files need a place that can be written."""
+    directory = settings.state_dir
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            usage = os.statvfs(directory)
+    except OSError as error:
+        advice = "make it writable for this account, or set MAIL_STATE_DIR"
+        yield wrong("state directory", f"{directory}: {error.strerror}", advice)
+        return
+    free = usage.f_bavail * usage.f_frsize
+    detail = f"{directory}, {free // 2**20} MiB free"
+    advice = "free some space: senders stop when they cannot write their journal"
+    yield judge("state directory", free >= LEAST_FREE, detail, advice)
+
+
+RELAY_ADVICE = dict.fromkeys(Stage, "ask the relay's operator about this answer") | {
+    Stage.CONNECT: "check MAIL_SMTP_ADDR, the network, and MAIL_SMTP_TLS (port 465 is implicit)",
+    Stage.STARTTLS: "check MAIL_SMTP_TLS, and MAIL_SMTP_CA_FILE for a private authority",
+    Stage.AUTH: "check MAIL_SMTP_USERNAME and MAIL_SMTP_PASSWORD",
+}
+
+
+def check_relay(settings: Settings) -> Iterator[Finding]:
+    """The relay lets us in: connect, EHLO, TLS, AUTH; no mail is sent."""
+    if settings.smtp_mode == "stub":
+        yield fine("relay", "mode stub: nothing is sent")
+        return
+    from mailworkers.adapters.smtp import Session
+
+    session = Session(settings.smtp_settings())
+    begun = time.monotonic()
+    try:
+        session.open()
+    except RelayUnavailable as error:
+        yield wrong("relay", f"{settings.smtp_addr}: {error}", RELAY_ADVICE[error.stage])
+        return
+    took_ms = (time.monotonic() - begun) * 1000
+    offers = " ".join(session.capabilities.keywords)
+    yield fine("relay", f"{session.relay} in {took_ms:.0f} ms, offers {offers}")
+    session.close()
+
+
+def check_templates(settings: Settings) -> Iterator[Finding]:
+    """The whole catalog can be parsed."""
+    from mailworkers.adapters.catalog import Catalog, packaged_directory
+
+    try:
+        catalog = Catalog.load(settings.template_dir or packaged_directory())
+    except ConfigError as error:
+        yield wrong("templates", str(error), "correct that file; the roles refuse to start")
+        return
+    place = settings.template_dir or "the example catalog"
+    yield fine("templates", f"{len(catalog.templates)} in {place}")
+
+
+CHECKS: dict[str, Callable[[Settings], Iterator[Finding]]] = {
+    "state directory": check_state_dir,
+    "postgres": check_postgres,
+    "redis": check_redis,
+    "relay": check_relay,
+    "templates": check_templates,
+}

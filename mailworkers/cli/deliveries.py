@@ -1,0 +1,143 @@
+"""`mailworkers deliveries`: what became of the mail."""
+
+import os
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import click
+
+from mailworkers.cli.output import json_option, print_facts, print_json, print_table
+from mailworkers.core.states import Status
+
+if TYPE_CHECKING:
+    from mailworkers.adapters.store.reads import Attempt, Delivery, Recipient
+
+MOST_ATTEMPTS = 200
+
+MEANING = {
+    Status.SCHEDULED: "becomes ready at {next_attempt_at}",
+    Status.QUEUED: "ready: the next free sender takes it",
+    Status.RENDERED: "ready: the next free sender takes it",
+    Status.SENDING: "a sender has it until {lease_until}",
+    Status.DEFERRED: "is tried again at {next_attempt_at}",
+    Status.SENT: "the relay accepted it",
+    Status.SUPPRESSED: "not sent on purpose",
+    Status.FAILED: "refused for good, or too late",
+    Status.DEAD_LETTER: "every retry was used up",
+    Status.UNCERTAIN: "may have been sent; not tried again",
+    Status.CANCELLED: "withdrawn before it was sent",
+}
+
+
+@click.group()
+def deliveries() -> None:
+    """See what became of deliveries."""
+
+
+@deliveries.command()
+@click.argument("delivery_id", type=click.UUID)
+@json_option
+def show(*, delivery_id: UUID, as_json: bool) -> None:
+    """Show one delivery: its status, its recipients and every attempt.
+
+    A command that was put on the stream becomes a delivery as soon as a consumer has taken it.
+    """
+    delivery, attempts = _read(delivery_id)
+    if as_json:
+        print_json({"delivery": delivery, "attempts": attempts})
+        return
+    print_facts(_facts(delivery))
+    _print_recipients(delivery.recipients)
+    _print_attempts(attempts)
+
+
+def _read(delivery_id: UUID) -> "tuple[Delivery, list[Attempt]]":
+    import msgspec
+
+    from mailworkers.adapters import db
+    from mailworkers.adapters.settings import load
+    from mailworkers.adapters.store import reads
+
+    settings = load(os.environ)
+    with db.connect(settings.postgres_dsn, application="mailworkers deliveries show") as conn:
+        delivery = reads.find_delivery(conn, delivery_id)
+        if delivery is None:
+            raise click.ClickException(
+                f"there is no delivery {delivery_id}: it was not accepted yet (is a consumer "
+                "running?), was refused (a line `stream command rejected` says why), or was "
+                f"deleted {settings.delivery_retention.days} days after its end"
+            )
+        recipients = reads.list_recipients(conn, delivery_id)
+        attempts = reads.list_attempts(conn, delivery_id, before_no=None, limit=MOST_ATTEMPTS)
+    return msgspec.structs.replace(delivery, recipients=recipients), attempts
+
+
+def _facts(delivery: "Delivery") -> Iterable[tuple[str, object]]:
+    meaning = MEANING[delivery.status].format(
+        next_attempt_at=_local(delivery.next_attempt_at), lease_until=_local(delivery.lease_until)
+    )
+    yield "delivery", delivery.delivery_id
+    yield "status", f"{delivery.status}: {meaning}"
+    yield "reason", delivery.failure
+    yield "cancel asked for", _local(delivery.cancel_requested_at)
+    yield "source", f"{delivery.source}, lane {delivery.lane}"
+    yield "content", _content(delivery)
+    yield "from", delivery.mail_from
+    yield "idempotency key", delivery.idempotency_key
+    yield "resend of", delivery.resend_of
+    yield "accepted", _local(delivery.created_at)
+    yield "expires", _local(delivery.expires_at)
+    yield "ended", _local(delivery.finished_at)
+    yield "attempts", f"{delivery.attempt_no}, {delivery.cycle_attempt} in this cycle"
+
+
+def _content(delivery: "Delivery") -> str:
+    if delivery.template_id is None:
+        return f"{delivery.mime_size} bytes, given by the producer"
+    return f"{delivery.mime_size} bytes, template {delivery.template_id} ({delivery.locale})"
+
+
+def _print_recipients(recipients: "Iterable[Recipient]") -> None:
+    print_table(
+        ("", "recipient", "status", "reply"),
+        [
+            (found.kind, found.address, found.status, _reply(found.reply_code, found.enhanced_code))
+            for found in recipients
+        ],
+    )
+
+
+def _print_attempts(attempts: "list[Attempt]") -> None:
+    if not attempts:
+        return
+    print_table(
+        ("attempt", "began", "took", "status", "stage", "reply", "relay", "the relay's words"),
+        [
+            (
+                attempt.attempt_no,
+                _local(attempt.started_at),
+                _span(attempt.started_at, attempt.finished_at),
+                attempt.status,
+                attempt.stage,
+                _reply(attempt.reply_code, attempt.enhanced_code),
+                attempt.relay,
+                attempt.summary,
+            )
+            for attempt in reversed(attempts)
+        ],
+    )
+
+
+def _reply(code: int | None, enhanced: str | None) -> str:
+    return " ".join(str(part) for part in (code, enhanced) if part)
+
+
+def _local(when: datetime | None) -> str:
+    """Return *when* in the reader's zone, to the second."""
+    return when.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z") if when else ""
+
+
+def _span(begun: datetime, ended: datetime | None) -> str:
+    return f"{(ended - begun).total_seconds():.3f} s" if ended else ""

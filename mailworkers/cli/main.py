@@ -1,0 +1,121 @@
+"""`mailworkers`: one command with everything below it, each part imported only when asked for.
+
+A sender imports click and the sender, not the web framework: the table below names modules, and
+`Program` imports one when its command is called.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+
+import click
+
+from mailworkers import __version__
+from mailworkers.core.errors import ConfigError, MailworkersError, SchemaTooNew, StoreUnavailable
+
+EXIT_CODES = """\b
+Exit codes:
+   0  done
+   1  it failed at run time; the last line says why
+   2  the command line is wrong
+  78  a setting, a template or the schema is wrong: correct it, retrying does not help
+"""
+
+SECTIONS: Mapping[str, Mapping[str, str]] = {
+    "Roles (one process each, in the foreground)": {
+        "consumer": "roles:consumer",
+        "scheduler": "roles:scheduler",
+        "sender": "roles:sender",
+        "retention": "roles:retention",
+        "api": "roles:api",
+        "monitor": "roles:monitor",
+    },
+    "Running": {
+        "up": "up:up",
+        "supervise": "processes:supervise",
+        "scale": "processes:scale",
+        "restart": "processes:restart",
+        "migrate": "migrate:migrate",
+        "config": "configuration:config",
+        "doctor": "doctor:doctor",
+        "bench": "bench:bench",
+    },
+    "Mail": {
+        "send": "send:send",
+        "deliveries": "deliveries:deliveries",
+        "commands": "commands:commands",
+    },
+}
+
+
+class Failure(click.ClickException):
+    """What went wrong at run time, one line each."""
+
+    def show(self, file: object = None) -> None:  # noqa: ARG002  click's signature
+        """Print each line of the message on standard error."""
+        for line in self.message.splitlines():
+            click.echo(f"mailworkers: {line}", err=True)
+
+
+class Misconfigured(Failure):
+    """What must be corrected first; this code tells supervisord not to try again."""
+
+    exit_code = 78
+
+
+class Program(click.Group):
+    """A group whose commands are imported when they are called, and whose errors are one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        """Return every name, in the order of the help."""
+        return [name for section in SECTIONS.values() for name in section]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import and return the command *cmd_name*."""
+        for section in SECTIONS.values():
+            if cmd_name in section:
+                return _import(section[cmd_name])
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands by section."""
+        for title, section in SECTIONS.items():
+            rows = [
+                (name, command.get_short_help_str(limit=200))
+                for name in section
+                if (command := self.get_command(ctx, name)) is not None
+            ]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; our own errors become lines and exit codes."""
+        try:
+            return super().invoke(ctx)
+        except (ConfigError, SchemaTooNew) as error:
+            raise Misconfigured(str(error)) from error
+        except StoreUnavailable as error:
+            raise Failure(f"{error}\n`mailworkers doctor` says more") from error
+        except MailworkersError as error:
+            raise Failure(str(error)) from error
+
+
+def _import(place: str) -> click.Command:
+    module, _, name = place.partition(":")
+    command = getattr(import_module(f"mailworkers.cli.{module}"), name)
+    if not isinstance(command, click.Command):
+        raise TypeError(f"{place} is not a command")
+    return command
+
+
+@click.group(
+    cls=Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXIT_CODES,
+)
+@click.version_option(__version__, prog_name="mailworkers")
+def main() -> None:
+    """Durable mail delivery: commands come in by Redis or HTTP, Postgres keeps them, SMTP sends.
+
+    Settings are environment variables: `mailworkers config` shows them all. `mailworkers up` runs
+    everything here with its own database, to try it out.
+    """

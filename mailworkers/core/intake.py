@@ -1,0 +1,205 @@
+"""Intake: a command becomes a delivery, composed to its last byte, or a refusal (architecture 1.3).
+
+Everything that can be wrong with a command is found here, before it is accepted; after that only
+SMTP can fail. The clock and the templates come in from outside, so the same command, id and time
+give the same delivery.
+"""
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import msgspec
+
+from mailworkers.core.addresses import Mailbox
+from mailworkers.core.commands import Command
+from mailworkers.core.deliveries import NewDelivery, NewRecipient
+from mailworkers.core.errors import TemplateError
+from mailworkers.core.headers import HeaderInjection, MessageError
+from mailworkers.core.mailboxes import KINDS, Identity, Sender, mailboxes, recipients, sender_for
+from mailworkers.core.mime import Attachment, Message, compose
+from mailworkers.core.payloads import PATH, Payload, RenderedPayload, TemplatePayload
+from mailworkers.core.refusals import FailureCode, Refusal, Refused, bad_value, unforeseen
+from mailworkers.core.states import Failure, Lane, PayloadMode, Status
+
+__all__ = [
+    "Composer",
+    "Identity",
+    "NewDelivery",
+    "NewRecipient",
+    "Rendered",
+    "Renderer",
+]
+
+
+class Rendered(msgspec.Struct, frozen=True):
+    """What a message says; where a template says it, which one, in which version and locale."""
+
+    subject: str
+    text: str | None
+    html: str | None
+    template_id: str | None = None
+    template_version: str | None = None
+    locale: str | None = None
+
+
+class Renderer(Protocol):
+    """What intake needs of the template catalog."""
+
+    def render(self, template_id: str, locale: str, variables: Mapping[str, Any]) -> Rendered:
+        """Return the rendered template, or raise TemplateError with one of its failure codes."""
+
+
+class Composer(msgspec.Struct, frozen=True, kw_only=True):
+    """Makes deliveries of commands, by the settings of this installation.
+
+    Args:
+        retry_policy: the policy named on each row; `auth_retry_policy` on those of the auth lane.
+        auth_life: after this long auth mail is of no use and never sent.
+        stub: nothing leaves; every delivery ends `suppressed` at once.
+    """
+
+    identity: Identity
+    renderer: Renderer
+    retry_policy: str = "ladder"
+    auth_retry_policy: str = "auth"
+    auth_life: timedelta = timedelta(minutes=10)
+    stub: bool = False
+
+    def compose(
+        self, command: Command, *, delivery_id: uuid.UUID, now: datetime
+    ) -> NewDelivery | Refusal:
+        """Return *command* as a delivery composed at *now*, or why it is refused. Never raises."""
+        try:
+            return self._delivery(command, delivery_id, now)
+        except Refused as error:
+            refused = error
+        except TemplateError as error:
+            refused = _template_refused(error)
+        except MessageError as error:
+            refused = _message_refused(error, command.payload)
+        except Exception as error:  # one command must never stop the others (M-15)
+            refused = unforeseen(error)
+        return refused.refusal(delivery_id=str(delivery_id), source=command.source)
+
+    def _delivery(self, command: Command, delivery_id: uuid.UUID, now: datetime) -> NewDelivery:
+        payload = command.payload
+        send_at, expires_at = self._times(command, now)
+        sender = sender_for(self.identity, payload.sender)
+        to, cc, bcc = (mailboxes(kind, getattr(payload, kind)) for kind in KINDS)
+        content = self._content(payload)
+        message = _message(payload, content, sender=sender, to=to, cc=cc)
+        return NewDelivery(
+            delivery_id=delivery_id,
+            source=command.source,
+            lane=command.lane,
+            status=self._status(command.payload_mode, send_at),
+            payload_mode=command.payload_mode,
+            template_id=content.template_id,
+            template_version=content.template_version,
+            locale=content.locale,
+            mail_from=sender.address,
+            idempotency_key=command.idempotency_key,
+            fingerprint=command.fingerprint,
+            retry_policy=self._policy(command.lane),
+            next_attempt_at=None if self.stub else send_at,
+            expires_at=expires_at,
+            mime=compose(message, message_id=f"<{delivery_id}@{sender.domain}>", date=now),
+            traceparent=command.traceparent,
+            failure=Failure.STUB if self.stub else None,
+            recipients=recipients(to, cc, bcc),
+        )
+
+    def _times(self, command: Command, now: datetime) -> tuple[datetime | None, datetime | None]:
+        """Return when to send, None for at once, and when to stop trying, None for never."""
+        expires_at = command.expires_at
+        if command.lane is Lane.AUTH:
+            end = now + self.auth_life
+            expires_at = min(expires_at, end) if expires_at else end
+        send_at = command.send_at
+        if send_at is not None and send_at <= now:
+            send_at = None
+        if expires_at is not None:
+            if expires_at <= now:
+                raise bad_value("expires_at_ms", "is already past")
+            if send_at is not None and send_at >= expires_at:
+                raise bad_value("send_at_ms", "is not before the message expires")
+        return send_at, expires_at
+
+    def _content(self, payload: RenderedPayload | TemplatePayload) -> Rendered:
+        if isinstance(payload, TemplatePayload):
+            return self.renderer.render(payload.template_id, payload.locale, payload.variables)
+        return Rendered(payload.subject, payload.text_body or None, payload.html_body or None)
+
+    def _status(self, mode: PayloadMode, send_at: datetime | None) -> Status:
+        if self.stub:
+            return Status.SUPPRESSED
+        return mode.ready if send_at is None else Status.SCHEDULED
+
+    def _policy(self, lane: Lane) -> str:
+        return self.auth_retry_policy if lane is Lane.AUTH else self.retry_policy
+
+
+def _message(
+    payload: Payload,
+    content: Rendered,
+    *,
+    sender: Sender,
+    to: tuple[Mailbox, ...],
+    cc: tuple[Mailbox, ...],
+) -> Message:
+    return Message(
+        sender=sender.mailbox,
+        to=to,
+        cc=cc,
+        reply_to=mailboxes("reply_to", payload.reply_to),
+        subject=content.subject,
+        text=content.text,
+        html=content.html,
+        attachments=tuple(
+            Attachment(part.filename, part.content_type, part.content, part.content_id)
+            for part in payload.attachments
+        ),
+        headers=tuple(payload.headers.items()),
+    )
+
+
+# Where the fault of each of `TemplateError`'s codes lies.
+_TEMPLATE_PATHS = {
+    FailureCode.UNKNOWN_TEMPLATE: f"{PATH}.template_id",
+    FailureCode.TEMPLATE_VARIABLES: f"{PATH}.variables",
+    FailureCode.RENDER_FAILED: f"{PATH}.template_id",
+}
+
+
+def _template_refused(error: TemplateError) -> Refused:
+    code = FailureCode(error.code)
+    return Refused(code, _TEMPLATE_PATHS[code], error.detail)
+
+
+def _message_refused(error: MessageError, payload: Payload) -> Refused:
+    """Return the refusal of a value that cannot stand in the message's *field*."""
+    injected = isinstance(error, HeaderInjection)
+    code = FailureCode.HEADER_INJECTION if injected else FailureCode.INVALID_VALUE
+    return Refused(code, _path(error.field, payload), f"{error.field}: {error.reason}")
+
+
+def _path(field: str, payload: Payload) -> str:
+    """Return the path of the payload's field that became the message's *field*."""
+    if field == "Subject" and isinstance(payload, TemplatePayload):
+        return f"{PATH}.variables"
+    return f"{PATH}.{_PAYLOAD_FIELDS.get(field, 'headers')}"
+
+
+_PAYLOAD_FIELDS = {
+    "From": "from",
+    "To": "to",
+    "Cc": "cc",
+    "Reply-To": "reply_to",
+    "Subject": "subject",
+    "body": "text_body",
+    "filename": "attachments",
+    "Content-Type": "attachments",
+    "Content-ID": "attachments",
+}

@@ -1,0 +1,114 @@
+"""Retention: deletes what is final and old, and nothing else.
+
+Every cleanup interval: payloads first (those of auth mail at once), then whole deliveries, refused
+entries and idempotency reservations past their time. Small batches, each one statement that takes
+only rows nobody holds.
+
+Killed anywhere: a batch is deleted, parent and children together, or not at all; the next run
+repeats. The position up to which payloads were looked at is kept in memory only: a new process
+starts from the oldest.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from mailworkers.adapters import process, store
+from mailworkers.adapters.settings import Settings
+from mailworkers.adapters.store import retention as statements
+from mailworkers.core.states import Lane
+
+BATCH = 1000
+_BEGINNING = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
+# An end is stamped before it is committed. No statement of ours lives longer than this, so nothing
+# can appear behind a position that is at least so old.
+_LONGEST_STATEMENT = timedelta(seconds=60)
+
+
+class _PayloadWalk:
+    """Walks ended deliveries in the order of their end and deletes payloads that may go.
+
+    An end is always newer than every earlier one, so a position is enough to see each once.
+    """
+
+    def __init__(self, keep: timedelta, *, is_auth_only: bool) -> None:
+        self._keep = max(keep, _LONGEST_STATEMENT)
+        self._is_auth_only = is_auth_only
+        self._after = _BEGINNING
+
+    def advance(self, context: process.Context) -> tuple[int, bool]:
+        """Handle one stretch; return how many payloads went and whether there is more."""
+        conn = context.database.conn
+        rows = statements.finished_payloads(conn, after=self._after, keep=self._keep, limit=BATCH)
+        going = [
+            row.delivery_id
+            for row in rows
+            if (row.lane == Lane.AUTH if self._is_auth_only else row.may_go)
+        ]
+        deleted = statements.delete_payloads(conn, going)
+        if rows:
+            self._after = (rows[-1].finished_at, rows[-1].delivery_id)
+        return deleted, len(rows) == BATCH
+
+
+class Retention:
+    """One batch of one kind a step, until nothing is left; then the interval."""
+
+    def __init__(self, context: process.Context) -> None:
+        self._context = context
+        settings = context.settings
+        self._interval = settings.cleanup_interval
+        self._next_run = 0.0
+        auth = _PayloadWalk(_LONGEST_STATEMENT, is_auth_only=True)
+        others = _PayloadWalk(settings.payload_retention, is_auth_only=False)
+        self._duties: dict[str, Callable[[], tuple[int, bool]]] = {
+            "auth_payloads": lambda: auth.advance(context),
+            "payloads": lambda: others.advance(context),
+            "deliveries": lambda: self._delete(
+                statements.delete_deliveries, settings.delivery_retention
+            ),
+            "malformed": lambda: self._delete(
+                statements.delete_malformed, settings.malformed_retention
+            ),
+            "reservations": lambda: self._delete(
+                statements.delete_reservations, settings.idempotency_ttl
+            ),
+        }
+        self._pending: list[str] = []
+
+    def _delete(self, statement: Callable[..., int], keep: timedelta) -> tuple[int, bool]:
+        deleted = statement(self._context.database.conn, keep=keep, limit=BATCH)
+        return deleted, deleted == BATCH
+
+    def step(self) -> bool:
+        """Delete one batch; False when everything old is gone and the interval has not passed."""
+        if not self._pending:
+            if time.monotonic() < self._next_run:
+                return False
+            self._next_run = time.monotonic() + self._interval.total_seconds()
+            self._pending = list(self._duties)
+            store.forget_processes(self._context.database.conn)
+        duty = self._pending[0]
+        deleted, has_more = self._duties[duty]()
+        if deleted:
+            self._context.telemetry.pass_done("retention pass", duty=duty, deleted=deleted)
+        if not has_more:
+            self._pending.pop(0)
+        return True
+
+    def wait(self) -> None:
+        """Wait for the next interval, at most one poll at a time so that heartbeats go on."""
+        left = timedelta(seconds=max(0.0, self._next_run - time.monotonic()))
+        self._context.stop.wait(min(left, self._context.settings.poll))
+
+    def interrupt(self, store_name: str) -> None:
+        """Nothing is held between two statements."""
+
+    def close(self) -> None:
+        """Nothing is held between two steps."""
+
+
+def main(settings: Settings) -> int:
+    """Run retention until it is told to stop; return the exit code."""
+    return process.run("retention", settings, Retention)

@@ -1,0 +1,151 @@
+"""Accepting commands that came by HTTP: the stream's intake, then numbers and wake-ups."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeGuard
+from uuid import UUID
+
+import msgspec
+
+from mailworkers.adapters.db import run_transaction
+from mailworkers.adapters.intake import Intake, write
+from mailworkers.adapters.store import Acceptance, Verdict
+from mailworkers.adapters.store.pool import Pool
+from mailworkers.adapters.store.reads import suppressed_at_intake
+from mailworkers.adapters.stream import Waker
+from mailworkers.adapters.telemetry import Telemetry
+from mailworkers.core.commands import Command, FailureCode, Refusal
+from mailworkers.core.errors import StoreUnavailable
+from mailworkers.core.states import READY, Status
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """A command whose delivery is durable, the first one when it `is_replay`.
+
+    `is_suppressed` says whether that delivery ended the moment it was accepted.
+    """
+
+    delivery_id: UUID
+    is_suppressed: bool
+    is_replay: bool
+
+
+Result = Accepted | Refusal | Exception
+
+
+class Acceptor:
+    """Makes commands durable; called from any thread."""
+
+    def __init__(self, intake: Intake, pool: Pool, telemetry: Telemetry, waker: Waker) -> None:
+        self._intake = intake
+        self._pool = pool
+        self._telemetry = telemetry
+        self._bell = Bell(waker)
+
+    def accept(self, commands: Sequence[Command]) -> Sequence[Result]:
+        """Accept *commands* in one transaction; a result for each, in order.
+
+        A command that our own code stumbles over takes only itself down: each is tried alone then.
+        """
+        try:
+            return self._accept(commands)
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            if len(commands) == 1:
+                return [error]
+            return [result for command in commands for result in self.accept([command])]
+
+    def _accept(self, commands: Sequence[Command]) -> list[Accepted | Refusal]:
+        prepared = [self._intake.prepare(command) for command in commands]
+        with self._pool.connection() as conn:
+            results = run_transaction(conn, lambda: write(conn, prepared))
+            replayed = [r.delivery_id for r in results if _is_replay(r)]
+            suppressed = suppressed_at_intake(conn, replayed) if replayed else frozenset()
+        self._report(commands, results)
+        return [
+            _result(command, result, suppressed)
+            for command, result in zip(commands, results, strict=True)
+        ]
+
+    def _report(self, commands: Sequence[Command], results: Sequence[Acceptance | Refusal]) -> None:
+        """Count what was accepted and wake whoever has work by it."""
+        counts = Counter(
+            (command.source, result.status)
+            for command, result in zip(commands, results, strict=True)
+            if isinstance(result, Acceptance) and result.verdict is Verdict.ACCEPTED
+        )
+        for (source, status), count in counts.items():
+            self._telemetry.command_accepted(source, status, count)
+        self._bell.ring({status for _, status in counts})
+
+    def close(self) -> None:
+        """Let go of the thread that wakes."""
+        self._bell.close()
+
+
+def _is_replay(result: Acceptance | Refusal) -> TypeGuard[Acceptance]:
+    return isinstance(result, Acceptance) and result.verdict is Verdict.REPLAYED
+
+
+def _result(
+    command: Command, result: Acceptance | Refusal, suppressed: frozenset[UUID]
+) -> Accepted | Refusal:
+    """Return what *result* means for whoever sent *command*."""
+    if isinstance(result, Refusal):
+        return result
+    match result.verdict:
+        case Verdict.ACCEPTED:
+            return Accepted(result.delivery_id, result.status == Status.SUPPRESSED, is_replay=False)
+        case Verdict.REPLAYED:
+            return Accepted(result.delivery_id, result.delivery_id in suppressed, is_replay=True)
+        case Verdict.CONFLICT:
+            return Refusal(
+                FailureCode.IDEMPOTENCY_CONFLICT,
+                f"the key was used for other content by delivery {result.delivery_id}",
+                "idempotency_key",
+            )
+        case Verdict.DUPLICATE_ID:
+            return Refusal(
+                FailureCode.DUPLICATE_DELIVERY_ID,
+                f"delivery {command.delivery_id} exists under another key",
+                "delivery_id",
+            )
+
+
+class Bell:
+    """Wakes the other roles from a thread of its own: while Redis is away that may take seconds.
+
+    At most one call of each kind waits; a token for each delivery would only make idle roles look.
+    """
+
+    def __init__(self, waker: Waker) -> None:
+        self._wakes = {"senders": waker.wake_senders, "scheduler": waker.wake_scheduler}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="bell")
+        self._waiting: set[str] = set()
+        self._lock = threading.Lock()
+
+    def ring(self, statuses: set[str]) -> None:
+        """Wake who has work by deliveries that were just accepted with *statuses*."""
+        if statuses & READY:
+            self._call("senders")
+        if Status.SCHEDULED in statuses:
+            self._call("scheduler")
+
+    def _call(self, whom: str) -> None:
+        with self._lock:
+            if whom in self._waiting:
+                return
+            self._waiting.add(whom)
+        self._thread.submit(self._wake, whom, self._wakes[whom])
+
+    def _wake(self, whom: str, wake: Callable[[], None]) -> None:
+        with self._lock:
+            self._waiting.discard(whom)
+        wake()
+
+    def close(self) -> None:
+        """Let go of the thread."""
+        self._thread.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,46 @@
+"""The internal API put together: routes, errors, the gate before them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from litestar import Litestar, Router
+from litestar.datastructures import State
+from litestar.openapi import OpenAPIConfig
+from litestar.types import ControllerRouterHandler
+
+from mailworkers.adapters.store.pool import Pool
+from mailworkers.web.backend import Backend
+from mailworkers.web.batches import create_deliveries
+from mailworkers.web.deliveries import get_attempts, get_content, get_deliveries, get_delivery
+from mailworkers.web.errors import respond
+from mailworkers.web.gate import PREFIX, Gate
+from mailworkers.web.intake import create_delivery, create_login_code_delivery
+from mailworkers.web.tokens import Tokens
+
+ROUTES: tuple[ControllerRouterHandler, ...] = (
+    create_login_code_delivery,
+    create_delivery,
+    create_deliveries,
+    get_deliveries,
+    get_delivery,
+    get_attempts,
+    get_content,
+)
+
+
+def internal_api(backend: Backend, pool: Pool, *, report: Callable[[Exception], None]) -> Gate:
+    """Return the internal API as an ASGI application; *report* takes errors nobody foresaw."""
+    app = litestar_app(State({"backend": backend, "report": report}))
+    return Gate(app, Tokens(pool), report=report)
+
+
+def litestar_app(state: State, openapi_config: OpenAPIConfig | None = None) -> Litestar:
+    """Return the routes without the gate."""
+    handlers: dict[int | type[Exception], Any] = {Exception: respond}
+    return Litestar(
+        [Router(PREFIX, route_handlers=ROUTES)],
+        state=state,
+        exception_handlers=handlers,
+        openapi_config=openapi_config,
+        logging_config=None,
+    )

@@ -1,0 +1,57 @@
+"""Opaque cursors: where a page ended, as text that a caller gives back and need not understand."""
+
+import base64
+import binascii
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from mailworkers.adapters.store.reads import Position
+from mailworkers.web.errors import bad_parameter
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_LONGEST = 100
+
+
+def write_cursor(position: Position) -> str:
+    """Return the cursor of the page after *position*: base64url of microseconds and delivery."""
+    microseconds = (position.created_at - _EPOCH) // _MICROSECOND
+    return _pack(f"{microseconds}:{position.delivery_id}")
+
+
+def read_cursor(cursor: str) -> Position:
+    """Return the position in *cursor*, or raise the answer 400."""
+    microseconds, _, delivery_id = _unpack(cursor).partition(":")
+    try:
+        return Position(_EPOCH + int(microseconds) * _MICROSECOND, UUID(delivery_id))
+    except (ValueError, OverflowError):
+        raise _not_ours() from None
+
+
+def write_number_cursor(number: int) -> str:
+    """Return the cursor of the page after the attempt *number*."""
+    return _pack(str(number))
+
+
+def read_number_cursor(cursor: str) -> int:
+    """Return the number in *cursor*, or raise the answer 400."""
+    text = _unpack(cursor)
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise _not_ours()
+    return int(text)
+
+
+def _pack(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _unpack(cursor: str) -> str:
+    padded = cursor[:_LONGEST] + "=" * (-len(cursor) % 4)
+    try:
+        return base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True).decode()
+    except (ValueError, binascii.Error):
+        raise _not_ours() from None
+
+
+def _not_ours() -> Exception:
+    return bad_parameter("cursor", "is not one that this list gave")

@@ -1,0 +1,144 @@
+"""Signs of life for supervisors, load balancers and Prometheus, on listeners of their own.
+
+`/health` says whether this installation can work at all: both stores answer. `/ready` adds whether
+it does: every role has a living process. `/metrics` holds the numbers of all processes of this
+host. None of them waits longer than 2 s for a store.
+"""
+
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from litestar import Litestar, Request, Response, get
+from litestar.datastructures import State
+from litestar.types import ControllerRouterHandler
+
+from mailworkers.adapters.gauges import Question, Stores
+from mailworkers.adapters.metrics import exposition
+from mailworkers.core.errors import StoreUnavailable
+from mailworkers.web.errors import respond
+
+EXPOSITION_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Whether both stores answer."""
+
+    status: Literal["healthy", "unhealthy"]
+    checks: dict[str, Literal["ok", "failed"]]
+    uptime_seconds: int
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """Whether both stores answer and every role is alive; `roles` counts living processes."""
+
+    status: Literal["ready", "not_ready"]
+    dependencies: dict[str, Literal["connected", "disconnected"]]
+    roles: dict[str, int]
+
+
+class Signs:
+    """What the routes tell: the stores, when this process began, where the metric files are."""
+
+    def __init__(self, stores: Stores, metrics: Path) -> None:
+        self.stores = stores
+        self.metrics = metrics
+        self._began = time.monotonic()
+
+    def health(self) -> Health:
+        """Ask both stores."""
+        checks: dict[str, Literal["ok", "failed"]] = {
+            name: "ok" if is_there else "failed" for name, is_there in self._stores_there().items()
+        }
+        is_healthy = "failed" not in checks.values()
+        uptime = int(time.monotonic() - self._began)
+        return Health("healthy" if is_healthy else "unhealthy", checks, uptime)
+
+    def readiness(self) -> Readiness:
+        """Ask both stores, and who gave a sign of life lately."""
+        self.stores.roles.want()
+        there = self._stores_there()
+        try:
+            roles = self.stores.roles.ask()
+        except StoreUnavailable:
+            roles = {}
+        is_ready = all(there.values()) and bool(roles) and all(roles.values())
+        return Readiness(
+            "ready" if is_ready else "not_ready",
+            {name: "connected" if is_there else "disconnected" for name, is_there in there.items()},
+            roles,
+        )
+
+    def _stores_there(self) -> dict[str, bool]:
+        self.stores.postgres.want()
+        self.stores.redis.want()
+        return {
+            "database": _is_there(self.stores.postgres),
+            "redis": _is_there(self.stores.redis),
+        }
+
+
+def _is_there(question: Question[Any]) -> bool:
+    try:
+        question.ask()
+    except StoreUnavailable:
+        return False
+    return True
+
+
+@get("/health", sync_to_thread=True)
+def get_health(request: Request[Any, Any, Any]) -> Response[Health]:
+    """Return 200 when both stores answer, 503 when one is lost."""
+    health = _signs(request).health()
+    is_healthy = health.status == "healthy"
+    return Response(
+        health, status_code=HTTPStatus.OK if is_healthy else HTTPStatus.SERVICE_UNAVAILABLE
+    )
+
+
+@get("/ready", sync_to_thread=True)
+def get_ready(request: Request[Any, Any, Any]) -> Response[Readiness]:
+    """Return 200 when mail can flow from end to end, 503 otherwise."""
+    readiness = _signs(request).readiness()
+    is_ready = readiness.status == "ready"
+    return Response(
+        readiness, status_code=HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+    )
+
+
+@get("/metrics", sync_to_thread=True)
+def get_metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Return the counters of every process of this host, and the gauges that can be read now."""
+    signs = _signs(request)
+    return Response(exposition(signs.metrics, signs.stores.readings()), media_type=EXPOSITION_TYPE)
+
+
+def _signs(request: Request[Any, Any, Any]) -> Signs:
+    signs: Signs = request.app.state.signs
+    return signs
+
+
+def health_app(signs: Signs, *, report: Callable[[Exception], None]) -> Litestar:
+    """Return the application of `HTTP_PORT`."""
+    return _app(signs, report, get_health, get_ready)
+
+
+def metrics_app(signs: Signs, *, report: Callable[[Exception], None]) -> Litestar:
+    """Return the application of `PROMETHEUS_PORT`."""
+    return _app(signs, report, get_metrics)
+
+
+def _app(
+    signs: Signs, report: Callable[[Exception], None], *routes: ControllerRouterHandler
+) -> Litestar:
+    handlers: dict[int | type[Exception], Any] = {Exception: respond}
+    return Litestar(
+        routes,
+        state=State({"signs": signs, "report": report}),
+        exception_handlers=handlers,
+        openapi_config=None,
+        logging_config=None,
+    )

@@ -1,0 +1,389 @@
+-- Statements that move deliveries. The header of each names who makes which move; core/states.MOVES
+-- says the same and a test compares the two.
+
+-- name: accept
+-- consumer, api: (new) -> scheduled, queued, rendered, suppressed
+-- Takes (source, idempotency_key) and stores what took it; a key that is taken, or a delivery_id
+-- that exists, gives no row back. The caller sorts its input by (source, idempotency_key), so that
+-- two batches cannot wait for each other crosswise.
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest(
+        %(delivery_ids)b::uuid[], %(sources)b::text[], %(lanes)b::smallint[], %(statuses)b::text[],
+        %(payload_modes)b::text[], %(template_ids)b::text[], %(template_versions)b::text[],
+        %(locales)b::text[], %(mail_froms)b::text[], %(idempotency_keys)b::text[],
+        %(fingerprints)b::bytea[], %(retry_policies)b::text[],
+        %(next_attempt_ats)b::timestamptz[], %(expires_ats)b::timestamptz[],
+        %(mime_sizes)b::integer[], %(failures)b::text[], %(traceparents)b::text[],
+        %(resend_ofs)b::uuid[]
+    ) AS i (delivery_id, source, lane, status, payload_mode, template_id, template_version, locale,
+            mail_from, idempotency_key, fingerprint, retry_policy, next_attempt_at, expires_at,
+            mime_size, failure, traceparent, resend_of)
+), known AS (
+    INSERT INTO sources (source)
+    SELECT DISTINCT i.source FROM input i
+    WHERE NOT EXISTS (SELECT FROM sources s WHERE s.source = i.source)
+    ON CONFLICT DO NOTHING
+), reserved AS (
+    INSERT INTO idempotency_reservations (source, idempotency_key, fingerprint, delivery_id)
+    SELECT i.source, i.idempotency_key, i.fingerprint, i.delivery_id FROM input i
+    WHERE NOT EXISTS (SELECT FROM deliveries d WHERE d.delivery_id = i.delivery_id)
+    ON CONFLICT DO NOTHING
+    RETURNING delivery_id
+)
+INSERT INTO deliveries (
+    delivery_id, source, lane, status, payload_mode, template_id, template_version, locale,
+    mail_from, idempotency_key, resend_of, retry_policy, next_attempt_at, expires_at, mime_size,
+    failure, traceparent, ready_at, finished_at)
+SELECT
+    i.delivery_id, i.source, i.lane, i.status, i.payload_mode, i.template_id, i.template_version,
+    i.locale, i.mail_from, i.idempotency_key, i.resend_of, i.retry_policy, i.next_attempt_at,
+    i.expires_at, i.mime_size, i.failure, i.traceparent,
+    CASE WHEN i.status IN ('queued', 'rendered') THEN clock_timestamp() END,
+    CASE WHEN i.status = 'suppressed' THEN clock_timestamp() END
+FROM input i JOIN reserved USING (delivery_id)
+RETURNING delivery_id;
+
+-- name: lease_ready
+-- sender: queued, rendered -> sending, sent, suppressed, failed
+-- Leases up to n ready deliveries and opens their attempts. Lanes come in the order given; inside a
+-- lane the sources take turns, those after the one served last first. Recipients listed since (all
+-- of them in stub mode) are dropped; when none is left the delivery ends here, by the recipients' rule.
+WITH pair AS MATERIALIZED (
+    SELECT l.lane, s.source
+    FROM unnest(%(lanes)b::smallint[]) WITH ORDINALITY AS l (lane, rank) CROSS JOIN sources s
+    WHERE NOT EXISTS (
+        SELECT FROM pauses p
+        WHERE (p.lane IS NULL OR p.lane = l.lane) AND (p.source IS NULL OR p.source = s.source)
+          AND (p.ends_at IS NULL OR p.ends_at > clock_timestamp()))
+    ORDER BY l.rank, s.source <= %(after)s, s.source
+), due AS MATERIALIZED (
+    SELECT ready.delivery_id, ready.due_at, pair.source
+    FROM pair CROSS JOIN LATERAL (
+        SELECT d.delivery_id, d.next_attempt_at AS due_at FROM deliveries d
+        WHERE d.lane = pair.lane AND d.source = pair.source AND d.status IN ('queued', 'rendered')
+          AND (d.expires_at IS NULL OR d.expires_at > clock_timestamp())
+        ORDER BY d.ready_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    ) ready
+    LIMIT %(limit)s
+), recipient AS MATERIALIZED (
+    SELECT r.delivery_id, r.ordinal, r.address, due.due_at, r.status,
+        r.status = 'open' AND (%(stub)s OR EXISTS (
+            SELECT FROM suppressed_addresses s
+            WHERE s.canonical = r.canonical AND s.scope IN ('*', due.source)
+              AND (s.expires_at IS NULL OR s.expires_at > clock_timestamp()))) AS is_listed
+    FROM due JOIN delivery_recipients r USING (delivery_id)
+), dropped AS (
+    UPDATE delivery_recipients r SET status = 'suppressed'
+    FROM recipient x
+    WHERE x.is_listed AND r.delivery_id = x.delivery_id AND r.ordinal = x.ordinal
+), envelope AS MATERIALIZED (
+    SELECT delivery_id, due_at,
+        array_agg(ordinal ORDER BY ordinal) FILTER (WHERE status = 'open' AND NOT is_listed) AS ordinals,
+        array_agg(address ORDER BY ordinal) FILTER (WHERE status = 'open' AND NOT is_listed) AS addresses,
+        array_agg(DISTINCT status) FILTER (WHERE status <> 'open') AS closed
+    FROM recipient GROUP BY delivery_id, due_at
+), moved AS (
+    UPDATE deliveries d SET
+        status = CASE WHEN e.ordinals IS NOT NULL THEN 'sending'
+                      ELSE status_when_open_become(d.delivery_id, 'suppressed') END,
+        lease_token = CASE WHEN e.ordinals IS NOT NULL THEN %(lease_token)s::uuid END,
+        leased_by = CASE WHEN e.ordinals IS NOT NULL THEN %(leased_by)s::uuid END,
+        next_attempt_at = CASE WHEN e.ordinals IS NOT NULL THEN clock_timestamp() + %(lease)s::interval
+                                    + make_interval(secs => d.mime_size / 65536.0) END,
+        attempt_no = d.attempt_no + (e.ordinals IS NOT NULL)::integer,
+        cycle_attempt = d.cycle_attempt + (e.ordinals IS NOT NULL)::integer,
+        finished_at = CASE WHEN e.ordinals IS NULL THEN clock_timestamp() END,
+        failure = CASE WHEN e.ordinals IS NOT NULL THEN d.failure
+                       WHEN %(stub)s THEN 'stub' ELSE 'listed' END
+    FROM envelope e
+    WHERE d.delivery_id = e.delivery_id AND d.status IN ('queued', 'rendered')
+    RETURNING d.*, e.due_at, e.ordinals, e.addresses, e.closed
+), opened AS (
+    INSERT INTO attempts (delivery_id, attempt_no, cycle_attempt, lease_token, leased_by)
+    SELECT delivery_id, attempt_no, cycle_attempt, lease_token, leased_by
+    FROM moved WHERE status = 'sending'
+), entered AS (
+    INSERT INTO dead_letters (delivery_id, cause, attempt_no, cycle_attempt, reason)
+    SELECT delivery_id, 'permanent', attempt_no, cycle_attempt, 'the other recipients were refused'
+    FROM moved WHERE status = 'failed'
+), sized AS (
+    SELECT m.*, sum(m.mime_size) OVER (ORDER BY m.lane, m.ready_at, m.delivery_id) AS running_size
+    FROM moved m
+)
+SELECT m.delivery_id, m.source, m.lane, m.status, m.payload_mode, m.mail_from, m.attempt_no,
+    m.cycle_attempt, m.retry_policy, m.expires_at, m.created_at, m.due_at, m.traceparent,
+    m.mime_size, m.failure, clock_timestamp() AS leased_at, coalesce(m.ordinals, '{}') AS ordinals,
+    coalesce(m.addresses, '{}') AS addresses, coalesce(m.closed, '{}') AS closed, p.mime
+FROM sized m
+LEFT JOIN delivery_payloads p ON p.delivery_id = m.delivery_id
+    AND m.status = 'sending' AND m.running_size <= %(mime_budget)s
+ORDER BY m.lane, m.ready_at, m.delivery_id;
+
+-- name: settle
+-- sender: sending -> queued, rendered, sent, deferred, failed, dead_letter, suppressed, uncertain, cancelled
+-- Records the outcome of attempts whose lease is still ours: delivery, attempt, recipients and
+-- dead-letter entry together. No row back means that the lease was lost. A cancel that came while
+-- it was sending takes the second of the two ends that the caller worked out.
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest(
+        %(delivery_ids)b::uuid[], %(lease_tokens)b::uuid[], %(statuses)b::text[],
+        %(failures)b::text[], %(cancelled_statuses)b::text[], %(cancelled_failures)b::text[],
+        %(next_attempt_ats)b::timestamptz[], %(is_burnt)b::boolean[], %(attempt_statuses)b::text[],
+        %(outcomes)b::text[], %(stages)b::text[], %(reply_codes)b::smallint[],
+        %(enhanced_codes)b::text[], %(summaries)b::text[], %(relays)b::text[]
+    ) AS i (delivery_id, lease_token, status, failure, cancelled_status, cancelled_failure,
+            next_attempt_at, is_burnt, attempt_status, outcome, stage, reply_code, enhanced_code,
+            summary, relay)
+), moved AS (
+    UPDATE deliveries d SET
+        status = CASE WHEN d.cancel_requested_at IS NULL THEN i.status ELSE i.cancelled_status END,
+        failure = CASE WHEN d.cancel_requested_at IS NULL THEN i.failure ELSE i.cancelled_failure END,
+        next_attempt_at = CASE WHEN d.cancel_requested_at IS NULL THEN i.next_attempt_at END,
+        ready_at = CASE WHEN d.cancel_requested_at IS NULL AND i.status IN ('queued', 'rendered')
+                        THEN clock_timestamp() END,
+        finished_at = CASE WHEN d.cancel_requested_at IS NOT NULL
+                             OR i.status NOT IN ('queued', 'rendered', 'deferred')
+                           THEN clock_timestamp() END,
+        cycle_attempt = d.cycle_attempt - (NOT i.is_burnt)::integer,
+        lease_token = NULL, leased_by = NULL
+    FROM input i
+    WHERE d.delivery_id = i.delivery_id AND d.status = 'sending' AND d.lease_token = i.lease_token
+    RETURNING d.delivery_id, d.status, d.failure, d.attempt_no, d.cycle_attempt, d.created_at,
+        d.finished_at, d.cancel_requested_at IS NOT NULL AS is_cancelled, i.attempt_status, i.outcome,
+        i.stage, i.reply_code, i.enhanced_code, i.summary, i.relay
+), replied AS (
+    UPDATE delivery_recipients r SET
+        status = CASE WHEN m.is_cancelled THEN a.cancelled_status ELSE a.status END,
+        reply_code = a.reply_code, enhanced_code = a.enhanced_code
+    FROM unnest(
+        %(r_delivery_ids)b::uuid[], %(r_ordinals)b::smallint[], %(r_statuses)b::text[],
+        %(r_cancelled_statuses)b::text[], %(r_reply_codes)b::smallint[], %(r_enhanced_codes)b::text[]
+    ) AS a (delivery_id, ordinal, status, cancelled_status, reply_code, enhanced_code)
+    JOIN moved m USING (delivery_id)
+    WHERE r.delivery_id = a.delivery_id AND r.ordinal = a.ordinal
+), closed AS (
+    UPDATE attempts a SET status = m.attempt_status, outcome = m.outcome, stage = m.stage,
+        reply_code = m.reply_code, enhanced_code = m.enhanced_code, summary = m.summary,
+        relay = m.relay, finished_at = clock_timestamp()
+    FROM moved m
+    WHERE a.delivery_id = m.delivery_id AND a.attempt_no = m.attempt_no
+), entered AS (
+    INSERT INTO dead_letters (delivery_id, cause, attempt_no, cycle_attempt, reason)
+    SELECT delivery_id,
+        CASE WHEN status = 'dead_letter' THEN 'exhausted'
+             WHEN failure IN ('expired', 'poison') THEN failure ELSE 'permanent' END,
+        attempt_no, cycle_attempt, coalesce(summary, failure, '')
+    FROM moved WHERE status IN ('failed', 'dead_letter')
+)
+SELECT delivery_id, status, created_at, finished_at FROM moved;
+
+-- name: hand_back
+-- sender: sending -> queued, rendered, sent, failed, cancelled
+-- Gives up the leases of one holder that were never started, all but those it names: the attempt
+-- row goes, the counters are as before. A lease whose answer was lost is given up the same way. A
+-- cancel that came meanwhile is honoured here, since the delivery certainly did not go.
+WITH moved AS (
+    UPDATE deliveries d SET
+        status = CASE WHEN d.cancel_requested_at IS NULL THEN ready_status(d.payload_mode)
+                      ELSE status_when_open_become(d.delivery_id, 'cancelled') END,
+        ready_at = CASE WHEN d.cancel_requested_at IS NULL THEN clock_timestamp() END,
+        finished_at = CASE WHEN d.cancel_requested_at IS NOT NULL THEN clock_timestamp() END,
+        next_attempt_at = NULL, attempt_no = d.attempt_no - 1, cycle_attempt = d.cycle_attempt - 1,
+        lease_token = NULL, leased_by = NULL
+    WHERE d.leased_by = %(leased_by)s AND d.status = 'sending'
+      AND d.delivery_id <> ALL (%(held)b::uuid[])
+    RETURNING d.delivery_id, d.status, d.attempt_no, d.cycle_attempt
+), closed AS (
+    UPDATE delivery_recipients r SET status = 'cancelled'
+    FROM moved m
+    WHERE m.status NOT IN ('queued', 'rendered') AND r.delivery_id = m.delivery_id AND r.status = 'open'
+), withdrawn AS (
+    DELETE FROM attempts a USING moved m
+    WHERE a.delivery_id = m.delivery_id AND a.attempt_no = m.attempt_no + 1
+), entered AS (
+    INSERT INTO dead_letters (delivery_id, cause, attempt_no, cycle_attempt, reason)
+    SELECT delivery_id, 'permanent', attempt_no, cycle_attempt, 'the other recipients were refused'
+    FROM moved WHERE status = 'failed'
+)
+SELECT delivery_id, status FROM moved;
+
+-- name: promote_due
+-- scheduler: scheduled, deferred -> queued, rendered
+-- Makes ready what is due, oldest first; next_attempt_at stays: the sender tells its lateness by it.
+WITH due AS MATERIALIZED (
+    SELECT delivery_id FROM deliveries
+    WHERE status IN ('scheduled', 'deferred') AND next_attempt_at <= clock_timestamp()
+      AND (expires_at IS NULL OR expires_at > clock_timestamp())
+    ORDER BY next_attempt_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+UPDATE deliveries d SET status = ready_status(d.payload_mode), ready_at = clock_timestamp()
+FROM due
+WHERE d.delivery_id = due.delivery_id AND d.status IN ('scheduled', 'deferred')
+RETURNING d.delivery_id;
+
+-- name: expired_leases
+-- (reads)
+-- Leases whose end has passed: what the scheduler decides about before it reclaims.
+SELECT delivery_id, source, lane, lease_token, cycle_attempt, attempt_no, retry_policy, traceparent,
+    clock_timestamp() AS now
+FROM deliveries
+WHERE status = 'sending' AND next_attempt_at <= clock_timestamp()
+ORDER BY next_attempt_at LIMIT %(limit)s;
+
+-- name: reclaim
+-- scheduler: sending -> deferred, dead_letter, uncertain
+-- Takes rows back from senders that vanished. The guard is here, not in the reading before: a lease
+-- that was settled or taken anew meanwhile is left alone. A cancelled one may have gone: uncertain.
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest(
+        %(delivery_ids)b::uuid[], %(lease_tokens)b::uuid[], %(statuses)b::text[],
+        %(next_attempt_ats)b::timestamptz[], %(failures)b::text[]
+    ) AS i (delivery_id, lease_token, status, next_attempt_at, failure)
+), moved AS (
+    UPDATE deliveries d SET
+        status = CASE WHEN d.cancel_requested_at IS NULL THEN i.status ELSE 'uncertain' END,
+        failure = CASE WHEN d.cancel_requested_at IS NULL THEN i.failure ELSE 'unknown' END,
+        next_attempt_at = CASE WHEN d.cancel_requested_at IS NULL THEN i.next_attempt_at END,
+        finished_at = CASE WHEN d.cancel_requested_at IS NOT NULL OR i.status <> 'deferred'
+                           THEN clock_timestamp() END,
+        ready_at = NULL, lease_token = NULL, leased_by = NULL
+    FROM input i
+    WHERE d.delivery_id = i.delivery_id AND d.status = 'sending' AND d.lease_token = i.lease_token
+      AND d.next_attempt_at <= clock_timestamp()
+    RETURNING d.delivery_id, d.status, d.attempt_no, d.cycle_attempt
+), closed AS (
+    UPDATE attempts a SET status = 'abandoned', outcome = 'unknown', finished_at = clock_timestamp(),
+        summary = 'the sender vanished; whether the message went is not known'
+    FROM moved m
+    WHERE a.delivery_id = m.delivery_id AND a.attempt_no = m.attempt_no
+), ended AS (
+    UPDATE delivery_recipients r
+    SET status = CASE m.status WHEN 'dead_letter' THEN 'exhausted' ELSE 'uncertain' END
+    FROM moved m
+    WHERE m.status <> 'deferred' AND r.delivery_id = m.delivery_id AND r.status = 'open'
+), entered AS (
+    INSERT INTO dead_letters (delivery_id, cause, attempt_no, cycle_attempt, reason)
+    SELECT delivery_id, 'exhausted', attempt_no, cycle_attempt, 'the sender vanished on the last attempt'
+    FROM moved WHERE status = 'dead_letter'
+)
+SELECT delivery_id, status FROM moved;
+
+-- name: expire_overdue
+-- scheduler: scheduled, queued, rendered, deferred -> sent, failed, dead_letter, uncertain
+-- Ends what is past its expires_at: open recipients expire, then the recipients' rule holds.
+WITH due AS MATERIALIZED (
+    SELECT delivery_id FROM deliveries
+    WHERE expires_at IS NOT NULL AND expires_at <= clock_timestamp()
+      AND status IN ('scheduled', 'queued', 'rendered', 'deferred')
+    ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), moved AS (
+    UPDATE deliveries d SET status = status_when_open_become(d.delivery_id, 'expired'),
+        failure = 'expired', finished_at = clock_timestamp(), next_attempt_at = NULL, ready_at = NULL
+    FROM due
+    WHERE d.delivery_id = due.delivery_id
+      AND d.status IN ('scheduled', 'queued', 'rendered', 'deferred')
+    RETURNING d.delivery_id, d.source, d.status, d.attempt_no, d.cycle_attempt, d.traceparent
+), closed AS (
+    UPDATE delivery_recipients r SET status = 'expired'
+    FROM moved m WHERE r.delivery_id = m.delivery_id AND r.status = 'open'
+), entered AS (
+    INSERT INTO dead_letters (delivery_id, cause, attempt_no, cycle_attempt, reason)
+    SELECT delivery_id, 'expired', attempt_no, cycle_attempt, 'past its expires_at'
+    FROM moved WHERE status IN ('failed', 'dead_letter')
+)
+SELECT delivery_id, source, status, attempt_no, cycle_attempt, traceparent FROM moved;
+
+-- name: next_due
+-- (reads)
+-- How long until the clock has something to do: a retry, a send_at, the end of a lease, an expiry.
+SELECT least(
+    (SELECT next_attempt_at FROM deliveries WHERE status IN ('scheduled', 'deferred', 'sending')
+     ORDER BY next_attempt_at LIMIT 1),
+    (SELECT expires_at FROM deliveries
+     WHERE expires_at IS NOT NULL AND status IN ('scheduled', 'queued', 'rendered', 'deferred')
+     ORDER BY expires_at LIMIT 1)
+) - clock_timestamp();
+
+-- name: delete_deliveries
+-- retention: sent, suppressed, failed, dead_letter, uncertain, cancelled -> (deleted)
+-- Deletes final deliveries of a certain age with all that belongs to them, parent and children in
+-- one statement. Their reservations stay for their own time.
+WITH old AS MATERIALIZED (
+    SELECT delivery_id FROM deliveries
+    WHERE finished_at IS NOT NULL AND finished_at < clock_timestamp() - %(keep)s::interval
+    ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), a AS (DELETE FROM attempts t USING old WHERE t.delivery_id = old.delivery_id
+), r AS (DELETE FROM delivery_recipients t USING old WHERE t.delivery_id = old.delivery_id
+), p AS (DELETE FROM delivery_payloads t USING old WHERE t.delivery_id = old.delivery_id
+), l AS (DELETE FROM dead_letters t USING old WHERE t.delivery_id = old.delivery_id
+)
+DELETE FROM deliveries d USING old
+WHERE d.delivery_id = old.delivery_id AND d.finished_at IS NOT NULL
+RETURNING d.delivery_id;
+
+-- name: leased_rows
+-- (reads)
+-- What one holder has leased: what the adopter of its journal decides about.
+SELECT d.delivery_id, d.source, d.lane, d.payload_mode, d.lease_token, d.attempt_no, d.cycle_attempt,
+    d.retry_policy, d.expires_at, d.traceparent, d.created_at, clock_timestamp() AS now,
+    coalesce(r.ordinals, '{}') AS ordinals, coalesce(r.closed, '{}') AS closed,
+    (SELECT count(*) FROM attempts a
+     WHERE a.delivery_id = d.delivery_id AND a.status = 'abandoned') AS abandoned
+FROM deliveries d
+LEFT JOIN LATERAL (
+    SELECT array_agg(ordinal ORDER BY ordinal) FILTER (WHERE status = 'open') AS ordinals,
+        array_agg(DISTINCT status) FILTER (WHERE status <> 'open') AS closed
+    FROM delivery_recipients WHERE delivery_id = d.delivery_id
+) r ON true
+WHERE d.leased_by = %(leased_by)s AND d.status = 'sending';
+
+-- name: settle_late
+-- sender: scheduled, queued, rendered, deferred, failed, dead_letter, suppressed, uncertain, cancelled -> sent, failed, suppressed
+-- An outcome that became known after its lease was taken back. It holds if no attempt has followed
+-- and the attempt of this token was closed as `abandoned`; otherwise nothing moves.
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest(
+        %(delivery_ids)b::uuid[], %(lease_tokens)b::uuid[], %(statuses)b::text[],
+        %(failures)b::text[], %(attempt_statuses)b::text[], %(outcomes)b::text[],
+        %(stages)b::text[], %(reply_codes)b::smallint[], %(enhanced_codes)b::text[],
+        %(summaries)b::text[], %(relays)b::text[]
+    ) AS i (delivery_id, lease_token, status, failure, attempt_status, outcome, stage, reply_code,
+            enhanced_code, summary, relay)
+), closed AS (
+    UPDATE attempts a SET status = i.attempt_status, outcome = i.outcome, stage = i.stage,
+        reply_code = i.reply_code, enhanced_code = i.enhanced_code, summary = i.summary,
+        relay = i.relay
+    FROM input i JOIN deliveries d USING (delivery_id)
+    WHERE a.delivery_id = i.delivery_id AND a.attempt_no = d.attempt_no
+      AND a.lease_token = i.lease_token AND a.status = 'abandoned'
+      AND d.status NOT IN ('sending', 'sent')
+    RETURNING a.delivery_id
+), moved AS (
+    UPDATE deliveries d SET status = i.status, failure = i.failure, next_attempt_at = NULL,
+        ready_at = NULL, finished_at = clock_timestamp()
+    FROM input i JOIN closed USING (delivery_id)
+    WHERE d.delivery_id = i.delivery_id AND d.status NOT IN ('sending', 'sent')
+      AND i.status IN ('sent', 'failed', 'suppressed')
+    RETURNING d.delivery_id, d.status, d.failure, d.attempt_no, d.cycle_attempt, d.created_at,
+        d.finished_at, i.summary
+), replied AS (
+    UPDATE delivery_recipients r SET status = a.status, reply_code = a.reply_code,
+        enhanced_code = a.enhanced_code
+    FROM unnest(
+        %(r_delivery_ids)b::uuid[], %(r_ordinals)b::smallint[], %(r_statuses)b::text[],
+        %(r_reply_codes)b::smallint[], %(r_enhanced_codes)b::text[]
+    ) AS a (delivery_id, ordinal, status, reply_code, enhanced_code)
+    JOIN moved m USING (delivery_id)
+    WHERE r.delivery_id = a.delivery_id AND r.ordinal = a.ordinal
+), left_open AS (
+    UPDATE dead_letters l SET closed_at = clock_timestamp()
+    FROM moved m
+    WHERE l.delivery_id = m.delivery_id AND l.closed_at IS NULL AND m.status <> 'failed'
+), entered AS (
+    INSERT INTO dead_letters (delivery_id, cause, attempt_no, cycle_attempt, reason)
+    SELECT delivery_id, 'permanent', attempt_no, cycle_attempt, coalesce(summary, failure, '')
+    FROM moved WHERE status = 'failed'
+    ON CONFLICT (delivery_id) WHERE closed_at IS NULL DO NOTHING
+)
+SELECT c.delivery_id, coalesce(m.status, ''), m.created_at, m.finished_at
+FROM closed c LEFT JOIN moved m USING (delivery_id);

@@ -1,0 +1,17 @@
+-- name: beat
+-- (writes)
+-- A sign of life of one process: made at its start, repeated every few seconds.
+INSERT INTO processes (process_id, role, host, pid, version, detail)
+VALUES (%(process_id)s, %(role)s, %(host)s, %(pid)s, %(version)s, %(detail)s)
+ON CONFLICT (process_id) DO UPDATE SET beat_at = clock_timestamp(), detail = excluded.detail;
+
+-- name: leave
+-- (writes)
+-- The last sign of a process that stops in order.
+DELETE FROM processes WHERE process_id = %(process_id)s;
+
+-- name: forget_processes
+-- (writes)
+-- Processes that have been silent for a day are nobody's business any more.
+DELETE FROM processes WHERE beat_at < clock_timestamp() - interval '1 day'
+RETURNING process_id;

@@ -1,0 +1,144 @@
+-- What people, services and the monitor ask. Nothing here writes or locks.
+
+-- name: list_deliveries
+-- (reads)
+-- A page of deliveries, newest first, after a position. Not prepared: with its parameters known the
+-- planner drops the conditions that are not asked for and takes the index that fits the rest.
+SELECT page.*, recipients.addresses
+FROM (
+    SELECT delivery_id, source, lane, status, payload_mode, template_id, template_version, locale,
+        cycle_attempt, attempt_no, failure,
+        CASE WHEN status IN ('scheduled', 'deferred') THEN next_attempt_at END AS waits_until,
+        expires_at, created_at, finished_at
+    FROM deliveries
+    WHERE (%(statuses)b::text[] IS NULL OR status = ANY (%(statuses)b::text[]))
+      AND (%(sources)b::text[] IS NULL OR source = ANY (%(sources)b::text[]))
+      AND (%(lanes)b::smallint[] IS NULL OR lane = ANY (%(lanes)b::smallint[]))
+      AND (%(template_id)b::text IS NULL OR template_id = %(template_id)b::text)
+      AND (%(created_from)b::timestamptz IS NULL OR created_at >= %(created_from)b::timestamptz)
+      AND (%(created_to)b::timestamptz IS NULL OR created_at < %(created_to)b::timestamptz)
+      AND (%(before_at)b::timestamptz IS NULL
+           OR (created_at, delivery_id) < (%(before_at)b::timestamptz, %(before_id)b::uuid))
+    ORDER BY created_at DESC, delivery_id DESC LIMIT %(limit)s
+) page CROSS JOIN LATERAL (
+    SELECT array_agg(r.address ORDER BY r.ordinal) AS addresses
+    FROM delivery_recipients r WHERE r.delivery_id = page.delivery_id
+) recipients
+ORDER BY page.created_at DESC, page.delivery_id DESC;
+
+-- name: list_deliveries_to
+-- (reads)
+-- The same for one recipient: starts from the recipient's rows, however many deliveries there are.
+SELECT page.*, recipients.addresses
+FROM (
+    SELECT d.delivery_id, d.source, d.lane, d.status, d.payload_mode, d.template_id,
+        d.template_version, d.locale, d.cycle_attempt, d.attempt_no, d.failure,
+        CASE WHEN d.status IN ('scheduled', 'deferred') THEN d.next_attempt_at END AS waits_until,
+        d.expires_at, d.created_at, d.finished_at
+    FROM delivery_recipients r JOIN deliveries d USING (delivery_id)
+    WHERE r.canonical = %(canonical)b::text
+      AND (%(statuses)b::text[] IS NULL OR d.status = ANY (%(statuses)b::text[]))
+      AND (%(sources)b::text[] IS NULL OR d.source = ANY (%(sources)b::text[]))
+      AND (%(lanes)b::smallint[] IS NULL OR d.lane = ANY (%(lanes)b::smallint[]))
+      AND (%(template_id)b::text IS NULL OR d.template_id = %(template_id)b::text)
+      AND (%(created_from)b::timestamptz IS NULL OR d.created_at >= %(created_from)b::timestamptz)
+      AND (%(created_to)b::timestamptz IS NULL OR d.created_at < %(created_to)b::timestamptz)
+      AND (%(before_at)b::timestamptz IS NULL
+           OR (d.created_at, d.delivery_id) < (%(before_at)b::timestamptz, %(before_id)b::uuid))
+    ORDER BY d.created_at DESC, d.delivery_id DESC LIMIT %(limit)s
+) page CROSS JOIN LATERAL (
+    SELECT array_agg(r.address ORDER BY r.ordinal) AS addresses
+    FROM delivery_recipients r WHERE r.delivery_id = page.delivery_id
+) recipients
+ORDER BY page.created_at DESC, page.delivery_id DESC;
+
+-- name: find_delivery
+-- (reads)
+-- Everything about one delivery but its content. next_attempt_at is the end of the lease while it is
+-- sending, and stays behind when it is ready: only what the status gives a meaning is answered.
+SELECT delivery_id, source, lane, status, payload_mode, template_id, template_version, locale,
+    mail_from, idempotency_key, resend_of, cycle_attempt, attempt_no, retry_policy, failure,
+    CASE WHEN status IN ('scheduled', 'deferred') THEN next_attempt_at END,
+    CASE WHEN status IN ('queued', 'rendered') THEN ready_at END,
+    CASE WHEN status = 'sending' THEN next_attempt_at END,
+    expires_at, cancel_requested_at, mime_size, created_at, finished_at, traceparent
+FROM deliveries WHERE delivery_id = %(delivery_id)b::uuid;
+
+-- name: list_recipients
+-- (reads)
+-- The recipients of one delivery, in the order of its envelope.
+SELECT kind, address, status, reply_code, enhanced_code
+FROM delivery_recipients WHERE delivery_id = %(delivery_id)b::uuid ORDER BY ordinal;
+
+-- name: list_attempts
+-- (reads)
+-- A page of the attempts of one delivery, newest first.
+SELECT attempt_no, cycle_attempt, status, outcome, stage, reply_code, enhanced_code, summary, relay,
+    started_at, finished_at
+FROM attempts
+WHERE delivery_id = %(delivery_id)b::uuid
+  AND (%(before_no)b::integer IS NULL OR attempt_no < %(before_no)b::integer)
+ORDER BY attempt_no DESC LIMIT %(limit)s;
+
+-- name: find_mime
+-- (reads)
+-- The bytes of one delivery, as long as they are kept.
+SELECT mime FROM delivery_payloads WHERE delivery_id = %(delivery_id)b::uuid;
+
+-- name: suppressed_at_intake
+-- (reads)
+-- Which of these deliveries never became ready: their producer was told `suppressed`, and is told so
+-- again when it repeats its command, whatever became of the others since.
+SELECT delivery_id FROM deliveries
+WHERE delivery_id = ANY (%(delivery_ids)b::uuid[])
+  AND status = 'suppressed' AND attempt_no = 0 AND ready_at IS NULL;
+
+-- name: list_tokens
+-- (reads)
+-- Every API token ever made; those revoked or out of date still mean that tokens are in use.
+SELECT token_hash, name, scopes,
+    revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp()) AS is_valid
+FROM api_tokens;
+
+-- name: ping
+-- (reads)
+-- Whether the server answers at all.
+SELECT 1;
+
+-- name: count_live
+-- (reads)
+-- How many deliveries live, by status and lane.
+SELECT status, lane, count(*) FROM deliveries
+WHERE status IN ('queued', 'rendered') GROUP BY status, lane
+UNION ALL
+SELECT status, lane, count(*) FROM deliveries
+WHERE status IN ('scheduled', 'deferred', 'sending') GROUP BY status, lane;
+
+-- name: oldest_due
+-- (reads)
+-- How long the oldest due delivery of each lane has waited: one index probe for each lane and source,
+-- and the head of what the scheduler should have made ready by now.
+SELECT waiting.lane, extract(epoch FROM clock_timestamp() - min(waiting.since)) * 1000 AS age_ms
+FROM (
+    SELECT l.lane, oldest.since
+    FROM unnest('{0,1,2}'::smallint[]) AS l (lane) CROSS JOIN sources s CROSS JOIN LATERAL (
+        SELECT d.ready_at AS since FROM deliveries d
+        WHERE d.lane = l.lane AND d.source = s.source AND d.status IN ('queued', 'rendered')
+        ORDER BY d.ready_at LIMIT 1
+    ) oldest
+    UNION ALL
+    SELECT late.lane, late.since
+    FROM (
+        SELECT lane, next_attempt_at AS since, status FROM deliveries
+        WHERE status IN ('scheduled', 'deferred', 'sending') AND next_attempt_at < clock_timestamp()
+        ORDER BY next_attempt_at LIMIT 1000
+    ) late
+    WHERE late.status <> 'sending'
+) waiting
+GROUP BY waiting.lane;
+
+-- name: live_roles
+-- (reads)
+-- How many processes of each role gave a sign of life lately.
+SELECT role, count(*) FROM processes
+WHERE beat_at > clock_timestamp() - %(silence)s::interval GROUP BY role;

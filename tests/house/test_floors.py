@@ -1,0 +1,154 @@
+"""The floors: who may import whom, what is pure, and how large things may be.
+
+    core <- adapters <- web <- roles <- cli, bench, embedded
+
+The table is in docs/architecture.md; imports are read from the source, wherever they stand.
+"""
+
+import ast
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[2] / "mailworkers"
+TREES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text("utf-8"))
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+_STORES_AND_ROLES = {"core", "adapters", "web", "roles"}
+BELOW = {
+    "core": {"core"},
+    "adapters": {"core", "adapters"},
+    "web": {"core", "adapters", "web"},
+    "roles": {"core", "adapters"},
+    "bench": _STORES_AND_ROLES | {"bench", "embedded"},
+    "embedded": _STORES_AND_ROLES | {"embedded"},
+    "cli": _STORES_AND_ROLES | {"cli", "bench", "embedded"},
+}
+SERVING = {"roles.api", "roles.monitor"}
+ONLY_THERE = {
+    "adapters": {"psycopg", "psycopg_pool", "redis", "yoyo", "jinja2", "smtplib", "ssl"}
+    | {"prometheus_client", "opentelemetry", "supervisor"},
+    "cli": {"click"},
+    "web": {"litestar", "uvicorn", "httptools"},
+}
+IMPURE = {"asyncio", "fcntl", "http", "io", "logging", "multiprocessing", "os", "random"}
+IMPURE |= {"secrets", "shutil", "signal", "smtplib", "socket", "ssl", "subprocess", "sys"}
+IMPURE |= {"tempfile", "threading", "time"}
+IMPURE_CALLS = {"now", "utcnow", "today", "uuid1", "uuid4", "open", "print", "read_text"}
+
+LONGEST_FUNCTION = 40
+NAMELESS = {"base", "common", "helper", "helpers", "misc", "util", "utils"}
+
+
+def _imports(module: str) -> Iterator[tuple[str, str]]:
+    """Yield what *module* imports as (module, name), the name empty for a whole module."""
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.module or "", alias.name) for alias in node.names)
+
+
+def _ours(module: str) -> Iterator[str]:
+    """Yield the modules of this package that *module* imports, as `adapters.store`."""
+    for source, name in _imports(module):
+        if source.partition(".")[0] == "mailworkers":
+            yield f"{source}.{name}".removeprefix("mailworkers.").strip(".")
+
+
+def _functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef, int]]:
+    """Yield each function with its module and its length in lines, decorators not counted."""
+    for module, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield module, node, (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def test_a_floor_uses_only_what_lies_below_it() -> None:
+    """Roles do not know each other; only those that serve HTTP know `web`."""
+    offenders = []
+    for module in TREES:
+        floor = module.partition(".")[0]
+        allowed = BELOW.get(floor, {"cli"}) | ({"web"} if module in SERVING else set())
+        for used in _ours(module):
+            known = used.partition(".")[0] in {*BELOW}
+            if known and used.partition(".")[0] not in allowed:
+                offenders.append(f"{module} uses {used}")
+
+    assert offenders == []
+
+
+def test_a_library_is_used_only_where_it_belongs() -> None:
+    """One outside thing, one adapter; click on the command line; the web framework in `web`."""
+    offenders = []
+    for module in TREES:
+        floor = "web" if module in SERVING else module.partition(".")[0]
+        for source, _ in _imports(module):
+            top = source.partition(".")[0]
+            if any(top in libraries and floor != home for home, libraries in ONLY_THERE.items()):
+                offenders.append(f"{module} uses {source}")
+
+    assert offenders == []
+
+
+def test_core_is_pure() -> None:
+    """No I/O, clock, randomness or logging: what a decision needs comes as an argument."""
+    offenders = []
+    for module in (name for name in TREES if name.startswith("core.")):
+        offenders += [
+            f"{module} uses {source}"
+            for source, _ in _imports(module)
+            if source.partition(".")[0] in IMPURE
+        ]
+        for node in ast.walk(TREES[module]):
+            if isinstance(node, ast.Call):
+                name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                if name in IMPURE_CALLS:
+                    offenders.append(f"{module}:{node.lineno} calls {name}")
+
+    assert offenders == []
+
+
+def test_only_the_store_runs_statements() -> None:
+    """Others pass connections on and open transactions; what is asked stands in `sql/`."""
+    offenders = []
+    for module, tree in TREES.items():
+        if module.startswith("adapters.store.") or module == "adapters.db":
+            continue
+        used = {name for source, name in _imports(module) if source == "mailworkers.adapters.db"}
+        used |= {
+            node.attr
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "db"
+        }
+        offenders += [f"{module} uses db.{name}" for name in used & {"run", "SQL"}]
+
+    assert offenders == []
+
+
+def test_a_long_function_says_why() -> None:
+    """More than 40 lines need a comment directly above the definition."""
+    silent = []
+    for module, node, length in _functions():
+        lines = (PACKAGE / (module.replace(".", "/") + ".py")).read_text("utf-8").splitlines()
+        first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+        above = (lines[node.lineno - 2], lines[first - 2])
+        said = any(line.strip().startswith("#") for line in above)
+        if length > LONGEST_FUNCTION and not said:
+            silent.append(f"{module}.{node.name}: {length} lines")
+
+    assert silent == []
+
+
+def test_most_functions_are_short() -> None:
+    """Half of them have fewer than ten lines."""
+    assert statistics.median(length for _, _, length in _functions()) < 10
+
+
+def test_modules_are_named_for_their_subject() -> None:
+    """What is in a file called `utils` cannot be guessed."""
+    assert [module for module in TREES if NAMELESS & {*module.split(".")}] == []
