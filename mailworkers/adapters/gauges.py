@@ -68,26 +68,33 @@ class Question(Generic[Value]):
     def want(self) -> None:
         """Let the question be asked, unless its answer is new or on its way."""
         with self._changed:
-            if self._wanted_at is None and not self._is_new():
+            if self._wanted_at is None and time.monotonic() >= self._new_until:
                 self._wanted_at = time.monotonic()
                 self._changed.notify_all()
 
-    def ask(self) -> Value:
-        """Return the answer; StoreUnavailable when there is none 2 s after it was first wanted."""
-        self.want()
+    def ask(self, since: float | None = None) -> Value:
+        """Return the answer; StoreUnavailable when there is none within 2 s.
+
+        *since* is when the asker began, on the monotonic clock, if that was before now: with several
+        questions he waits once, and what was answered meanwhile is new to him.
+        """
+        began = time.monotonic() if since is None else since
+        if self._answered_at < began:
+            self.want()
         with self._changed:
-            if self._wanted_at is not None:
-                left = self._wanted_at + PATIENCE.total_seconds() - time.monotonic()
-                self._changed.wait_for(self._is_new, max(0.0, left))
+            # A question that has been stuck for long is not waited for again by each asker.
+            first_wanted = min(began, self._wanted_at or began)
+            left = first_wanted + PATIENCE.total_seconds() - time.monotonic()
+            self._changed.wait_for(lambda: self._is_new(began), max(0.0, left))
             answer = self._answer
-            if answer is None or not (self._is_new() or self._is_kept()):
+            if answer is None or not (self._is_new(began) or self._is_kept()):
                 raise StoreUnavailable(self._store, "no answer within 2 s")
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    def _is_new(self) -> bool:
-        return time.monotonic() < self._new_until
+    def _is_new(self, began: float) -> bool:
+        return self._answered_at >= began or time.monotonic() < self._new_until
 
     def _is_kept(self) -> bool:
         return time.monotonic() < self._answered_at + self._kept
@@ -153,18 +160,20 @@ class Stores:
 
     def readings(self) -> Readings:
         """Return every gauge that can be read now."""
-        for question in (self.depths, self.roles, self.redis):
-            question.want()
+        self.depths.want()
+        self.roles.want()
+        self.redis.want()
+        began = time.monotonic()
         found: dict[str, dict[tuple[str, ...], float]] = {}
         for read in (self._depth_gauges, self._role_gauges, self._lag_gauges):
             try:
-                found |= read()
+                found |= read(began)
             except StoreUnavailable:
                 continue
         return found
 
-    def _depth_gauges(self) -> dict[str, dict[tuple[str, ...], float]]:
-        depths = self.depths.ask()
+    def _depth_gauges(self, began: float) -> dict[str, dict[tuple[str, ...], float]]:
+        depths = self.depths.ask(began)
         deferred = sum(n for (status, _), n in depths.live.items() if status == Status.DEFERRED)
         return {
             "mail.attempt_schedule.depth": {key: float(n) for key, n in depths.live.items()},
@@ -174,12 +183,12 @@ class Stores:
             "retry_queue_depth": {(): deferred},
         }
 
-    def _role_gauges(self) -> dict[str, dict[tuple[str, ...], float]]:
-        alive = self.roles.ask()
+    def _role_gauges(self, began: float) -> dict[str, dict[tuple[str, ...], float]]:
+        alive = self.roles.ask(began)
         return {"service_up": {(role,): float(bool(alive[role])) for role in ROLES}}
 
-    def _lag_gauges(self) -> dict[str, dict[tuple[str, ...], float]]:
-        return {"mail.stream_commands.lag": {(): self.redis.ask()}}
+    def _lag_gauges(self, began: float) -> dict[str, dict[tuple[str, ...], float]]:
+        return {"mail.stream_commands.lag": {(): self.redis.ask(began)}}
 
     def close(self) -> None:
         """Close the connections."""

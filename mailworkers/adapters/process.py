@@ -280,6 +280,7 @@ def end_with_parent() -> None:
     """Ask the kernel for SIGTERM when supervisord dies: its next set must be alone (F-V01)."""
     if not os.environ.get("SUPERVISOR_ENABLED") or not sys.platform.startswith("linux"):
         return
+    parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() == 1:
+    if os.getppid() != parent:  # it died before we had asked
         sys.exit(0)

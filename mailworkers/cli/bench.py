@@ -108,14 +108,21 @@ def throughput(
 @bench.command()
 @click.option("--rate", type=click.IntRange(1, 5000), default=200, show_default=True)
 @click.option("--seconds", type=click.IntRange(1, 3600), default=10, show_default=True)
+@click.option(
+    "--idle-tries",
+    type=click.IntRange(1, 1000),
+    default=10,
+    show_default=True,
+    help="How often, in each run, a single message meets a system where all roles sleep.",
+)
 @_shared_options
-def latency(*, rate: int, seconds: int, **shared: Any) -> None:
+def latency(*, rate: int, seconds: int, idle_tries: int, **shared: Any) -> None:
     """Measure how long a message takes at a steady RATE a second, and on an idle system."""
     from mailworkers.bench.progress import Progress
     from mailworkers.bench.scenarios import latency as scenario
 
     report = scenario.run(
-        scenario.Offer(rate, seconds, shared["size"], Mode(shared["mode"])),
+        scenario.Offer(rate, seconds, idle_tries, shared["size"], Mode(shared["mode"])),
         _setup(shared),
         repeat=shared["repeat"],
         progress=Progress(),

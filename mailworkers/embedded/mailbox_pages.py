@@ -107,13 +107,18 @@ def list_page(page: Page, *, query: str, offset: int, answer: Answer, nonce: str
 
 
 def _summary(page: Page, query: str) -> str:
-    text = f"{page.found} of {page.stored} messages" if query else f"{page.stored} messages"
-    if page.duplicates:
-        plural = "s" if page.duplicates > 1 else ""
-        text += f' · <b class="alarm">{page.duplicates} duplicate Message-ID{plural}</b>'
     if not page.stored:
-        text = "No mail yet."
+        return "No mail yet."
+    text = _counted(page.stored, "message")
+    if query:
+        text = f"{page.found} of {text}"
+    if page.duplicates:
+        text += f' · <b class="alarm">{_counted(page.duplicates, "duplicate Message-ID")}</b>'
     return text
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _row(entry: Entry, copies: int) -> str:

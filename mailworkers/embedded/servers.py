@@ -79,9 +79,9 @@ class Server:
                 **self._account.popen,
             )
 
-    def stop(self) -> None:
-        """Stop the server in good order; kill it when that takes too long."""
-        self._end(self._ending)
+    def stop(self, ending: signal.Signals | None = None) -> None:
+        """Stop the server in good order, or by *ending*; kill it when that takes too long."""
+        self._end(ending or self._ending)
 
     def kill(self) -> None:
         """End the server as a crash does (SIGKILL)."""

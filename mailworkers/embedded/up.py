@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 from mailworkers.adapters.settings import load
@@ -26,7 +27,7 @@ from mailworkers.adapters.supervisor_files import (
     supervisord_environment,
 )
 from mailworkers.embedded.account import servers_account
-from mailworkers.embedded.binaries import Source, find_binaries
+from mailworkers.embedded.binaries import ServersMissing, Source, find_binaries
 from mailworkers.embedded.installation import Installation, without_foreign_servers
 from mailworkers.embedded.journeys import follow, send_samples
 from mailworkers.embedded.loopback import Refused, fetch, is_fine
@@ -80,6 +81,8 @@ def up(data: Path, *, source: Source, once: bool, reset: bool, screen: Screen) -
 
 def _prepare(installation: Installation, source: Source, screen: Screen) -> Running:
     """Make everything that supervisord needs; nothing runs yet."""
+    if find_spec("aiosmtpd") is None:
+        raise ServersMissing("the mailbox is missing: pip install 'mailworkers[embedded]'")
     home = installation.servers_home()
     with screen.step("finding PostgreSQL and Valkey or Redis"):
         binaries = find_binaries(source, installation.account, home)

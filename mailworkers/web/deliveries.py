@@ -9,7 +9,6 @@ from uuid import UUID
 import msgspec
 from litestar import Request, Response, get
 from litestar.params import PathParameter, QueryParameter
-from msgspec import Meta
 
 from mailworkers.adapters.db import Connection
 from mailworkers.adapters.store import reads
@@ -37,7 +36,6 @@ Cursor = Annotated[
     str | None, QueryParameter(max_length=100, description="`next_cursor` of the page before")
 ]
 DeliveryId = Annotated[UUID, PathParameter(description="the id of a delivery")]
-Time = Annotated[datetime, Meta(tz=True)]
 
 
 @get(
@@ -68,11 +66,12 @@ async def get_deliveries(
         str | None, QueryParameter(max_length=100, description="a template_id")
     ] = None,
     created_from: Annotated[
-        Time | None,
+        datetime | None,
         QueryParameter(name="from", description="accepted at this time or later, RFC 3339"),
     ] = None,
     created_to: Annotated[
-        Time | None, QueryParameter(name="to", description="accepted before this time, RFC 3339")
+        datetime | None,
+        QueryParameter(name="to", description="accepted before this time, RFC 3339"),
     ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -87,8 +86,8 @@ async def get_deliveries(
         sources=tuple(source or ()),
         lanes=tuple(LANES[label] for label in lane or ()),
         template_id=template,
-        created_from=created_from,
-        created_to=created_to,
+        created_from=_certain("from", created_from),
+        created_to=_certain("to", created_to),
     )
     before = read_cursor(cursor) if cursor else None
     address = _canonical(recipient) if recipient else None
@@ -97,6 +96,13 @@ async def get_deliveries(
         return _page(conn, wanted, address, before, limit)
 
     return await backend_of(request).ask(question)
+
+
+def _certain(name: str, at: datetime | None) -> datetime | None:
+    """Return *at*, which must say where on earth it is that time."""
+    if at is not None and at.tzinfo is None:
+        raise bad_parameter(name, "has no offset; write 2026-11-21T12:00:00Z")
+    return at
 
 
 def _canonical(recipient: str) -> str:

@@ -21,7 +21,8 @@ from mailworkers.adapters.metrics import exposition
 from mailworkers.core.errors import StoreUnavailable
 from mailworkers.web.errors import respond
 
-EXPOSITION_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+# The framework adds the charset.
+EXPOSITION_TYPE = "text/plain; version=0.0.4"
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -60,9 +61,10 @@ class Signs:
     def readiness(self) -> Readiness:
         """Ask both stores, and who gave a sign of life lately."""
         self.stores.roles.want()
+        began = time.monotonic()
         there = self._stores_there()
         try:
-            roles = self.stores.roles.ask()
+            roles = self.stores.roles.ask(began)
         except StoreUnavailable:
             roles = {}
         is_ready = all(there.values()) and bool(roles) and all(roles.values())
@@ -75,15 +77,16 @@ class Signs:
     def _stores_there(self) -> dict[str, bool]:
         self.stores.postgres.want()
         self.stores.redis.want()
+        began = time.monotonic()
         return {
-            "database": _is_there(self.stores.postgres),
-            "redis": _is_there(self.stores.redis),
+            "database": _is_there(self.stores.postgres, began),
+            "redis": _is_there(self.stores.redis, began),
         }
 
 
-def _is_there(question: Question[Any]) -> bool:
+def _is_there(question: Question[Any], began: float) -> bool:
     try:
-        question.ask()
+        question.ask(began)
     except StoreUnavailable:
         return False
     return True

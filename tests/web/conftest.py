@@ -1,6 +1,8 @@
 """A running internal API on a free port, on the real stores, and a client of it."""
 
 import hashlib
+import re
+import socket
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -109,6 +111,33 @@ def error_of(answer: httpx.Response) -> dict[str, Any]:
     assert set(body["error"]) == {"code", "message", "details"}
     error: dict[str, Any] = body["error"]
     return error
+
+
+def with_status(answer: httpx.Response, status: int) -> httpx.Response:
+    """Return *answer*, which has *status*: for waiting until it has."""
+    assert answer.status_code == status
+    return answer
+
+
+def exchange(running: "RunningApi", sent: bytes, within: float = 5) -> bytes:
+    """Return what the API says to the bytes *sent*, up to the end of one answer or connection."""
+    with socket.create_connection(("127.0.0.1", running.listener.port), timeout=within) as sock:
+        sock.sendall(sent)
+        return receive_answer(sock)
+
+
+def receive_answer(sock: socket.socket) -> bytes:
+    """Return one whole answer, or what came before the connection ended."""
+    received = b""
+    while True:
+        head, ended, body = received.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: ([0-9]+)", head)
+        if ended and length and len(body) >= int(length[1]):
+            return received
+        part = sock.recv(65536)
+        if not part:
+            return received
+        received += part
 
 
 def command(**more: Any) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Who may talk to the internal API at all: the gate, with and without tokens."""
 
-import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -9,9 +8,9 @@ import httpx
 import psycopg
 import pytest
 
-from mailworkers.web.gate import PREFIX, is_loopback
+from mailworkers.web.gate import is_loopback
 from tests.eventually import eventually
-from tests.web.conftest import Row, RunningApi, command, error_of, make_token
+from tests.web.conftest import Row, RunningApi, command, error_of, exchange, make_token
 
 Connection = psycopg.Connection[Row]
 JSON = "application/json"
@@ -149,7 +148,7 @@ def test_another_site_gets_no_leave_to_ask(api: httpx.Client) -> None:
         ("127.255.255.254", True),
         ("::1", True),
         ("localhost", True),
-        ("0.0.0.0", False),
+        ("0.0.0.0", False),  # noqa: S104
         ("::", False),
         ("10.0.0.1", False),
         ("", False),
@@ -164,11 +163,13 @@ def test_loopback_is_known_without_a_resolver(host: str, *, expected: bool) -> N
 def test_a_header_given_twice_is_refused(running: RunningApi) -> None:
     """Two keys, two hosts, two media types: two readers that disagree (X-36)."""
     for name in (b"Idempotency-Key", b"Content-Type", b"Host", b"Authorization", b"Origin"):
-        headers = [(b"Content-Type", b"application/json"), (name, b"a"), (name, b"b")]
-        answer = httpx.post(
-            f"{running.url}{PREFIX}/deliveries", json=command(), headers=headers, trust_env=False
+        answer = exchange(
+            running,
+            b"POST /api/v1/internal/deliveries HTTP/1.1\r\nContent-Length: 2\r\n"
+            b"%b: a\r\n%b: b\r\n\r\n{}" % (name, name),
         )
-        assert (answer.status_code, error_of(answer)["code"]) == (400, "bad_request"), name
+        assert answer.startswith(b"HTTP/1.1 400 "), name
+        assert b'"code":"bad_request"' in answer
 
 
 # With tokens.
@@ -197,7 +198,6 @@ def guarded(own_api: RunningApi, conn: Connection) -> Iterator[httpx.Client]:
         ("token-of-former", 401, 401),
         ("token-of-late", 401, 401),
         ("token-of-nobody", 401, 401),
-        ("", 401, 401),
         ("x" * 1000, 401, 401),
     ],
 )
@@ -223,7 +223,6 @@ def test_a_token_opens_what_its_scopes_say(
         None,
         b"",
         b"Bearer",
-        b"Bearer ",
         b"Basic dG9rZW4tb2YtYm90aDo=",
         b"token-of-both",
         "Bearer tökén".encode(),
@@ -237,6 +236,17 @@ def test_what_is_no_bearer_token_is_401(guarded: httpx.Client, authorization: by
     answer = guarded.get("/deliveries", headers=headers)
 
     assert (answer.status_code, error_of(answer)["code"]) == (401, "unauthorized")
+
+
+def test_an_empty_bearer_token_is_401(own_api: RunningApi, guarded: httpx.Client) -> None:
+    """Nothing is not the digest of anything."""
+    assert guarded.get("/deliveries").status_code == 401
+    answer = exchange(
+        own_api,
+        b"GET /api/v1/internal/deliveries HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \r\n\r\n",
+    )
+
+    assert answer.startswith(b"HTTP/1.1 401 ")
 
 
 def test_the_scheme_is_read_in_any_case(guarded: httpx.Client) -> None:
@@ -264,13 +274,13 @@ def test_without_a_token_the_answer_comes_before_the_body_is_read(
 ) -> None:
     """X-23: a stranger's ten megabytes are not waited for."""
     assert guarded.get("/deliveries").status_code == 401
-    with socket.create_connection(("127.0.0.1", own_api.listener.port), timeout=5) as sock:
-        sock.sendall(
-            b"POST /api/v1/internal/deliveries HTTP/1.1\r\nHost: x\r\n"
-            b"Content-Type: application/json\r\nContent-Length: 10000000\r\n\r\n"
-        )
+    answer = exchange(
+        own_api,
+        b"POST /api/v1/internal/deliveries HTTP/1.1\r\nHost: x\r\n"
+        b"Content-Type: application/json\r\nContent-Length: 10000000\r\n\r\n",
+    )
 
-        assert sock.recv(100).startswith(b"HTTP/1.1 401 ")
+    assert answer.startswith(b"HTTP/1.1 401 ")
 
 
 def test_a_new_token_counts_and_a_revoked_one_stops_within_two_seconds(

@@ -21,17 +21,17 @@ from mailworkers.bench.report import Report
 from mailworkers.bench.testbed import Setup, Testbed
 
 WARM_UP = 200  # messages before the first run
-IDLE_TRIES = 10  # first messages of an idle system, in each run
 _IDLE_PAUSE = 1.3  # seconds: longer than a poll, so that every role is in its longest wait
 _ACCEPTED = "SELECT delivery_id::text, created_at FROM deliveries WHERE delivery_id = ANY (%s)"
 _MILLISECOND = 1e6  # ns
 
 
 class Offer(msgspec.Struct, frozen=True):
-    """What is offered: messages a second, for how long."""
+    """Messages a second, for how many seconds; then *idle_tries* first messages when idle."""
 
     rate: int = 200
     seconds: int = 10
+    idle_tries: int = 10
     size: int = 2048
     mode: Mode = Mode.RENDERED
 
@@ -62,7 +62,6 @@ def run(offer: Offer, setup: Setup, *, repeat: int, progress: Progress) -> Repor
         surroundings = describe(testbed)
     settings = {
         **msgspec.to_builtins(offer),
-        "idle_tries": IDLE_TRIES,
         "senders": setup.senders,
         "consumers": setup.consumers,
         "repeat": repeat,
@@ -80,8 +79,9 @@ def _run(testbed: Testbed, offer: Offer, chance: random.Random, number: int) -> 
         meter = testbed.meter()
         offered, came = _send(testbed, batch, pause=1 / offer.rate)
         spent = meter.read()
-    batch = _prepare(testbed, offer, IDLE_TRIES, chance)
-    with testbed.progress.step(f"run {number}: {IDLE_TRIES} messages to an idle system"):
+    batch = _prepare(testbed, offer, offer.idle_tries, chance)
+    with testbed.progress.step(f"run {number}: {offer.idle_tries} messages to an idle system"):
+        time.sleep(_IDLE_PAUSE)
         idle, came_idle = _send(testbed, batch, pause=_IDLE_PAUSE)
     return _Run(offered, idle, spent, came.plus(came_idle))
 

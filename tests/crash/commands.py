@@ -1,0 +1,34 @@
+"""Commands put on the real stream; each has one recipient, named by its delivery_id."""
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import redis
+
+from mailworkers.embedded.servers import Servers
+
+STREAM = "mail:delivery_commands"
+
+
+def put_commands(servers: Servers, count: int) -> list[str]:
+    """Put *count* commands on the stream of *servers*; return their delivery ids."""
+    ids = [str(uuid4()) for _ in range(count)]
+    client: Any = redis.Redis(unix_socket_path=str(servers.places.keyvalue_socket))
+    with client, client.pipeline(transaction=False) as pipe:
+        for delivery_id in ids:
+            pipe.xadd(STREAM, _fields(delivery_id))
+        pipe.execute()
+    return ids
+
+
+def _fields(delivery_id: str) -> dict[str, str]:
+    payload = {"to": [f"{delivery_id}@example.com"], "subject": "s", "text_body": "t"}
+    return {
+        "delivery_id": delivery_id,
+        "source": "notification",
+        "payload_mode": "rendered",
+        "idempotency_key": delivery_id,
+        "requested_at_ms": "1770000000000",
+        "payload_json": json.dumps(payload),
+    }
