@@ -80,12 +80,13 @@ WITH pair AS MATERIALIZED (
     SELECT delivery_id, due_at,
         array_agg(ordinal ORDER BY ordinal) FILTER (WHERE status = 'open' AND NOT is_listed) AS ordinals,
         array_agg(address ORDER BY ordinal) FILTER (WHERE status = 'open' AND NOT is_listed) AS addresses,
-        array_agg(DISTINCT status) FILTER (WHERE status <> 'open') AS closed
+        array_agg(DISTINCT status) FILTER (WHERE status <> 'open') AS closed,
+        CASE WHEN bool_and(status <> 'open' OR is_listed)
+             THEN status_when_open_become(delivery_id, 'suppressed') ELSE 'sending' END AS status
     FROM recipient GROUP BY delivery_id, due_at
 ), moved AS (
     UPDATE deliveries d SET
-        status = CASE WHEN e.ordinals IS NOT NULL THEN 'sending'
-                      ELSE status_when_open_become(d.delivery_id, 'suppressed') END,
+        status = e.status,
         lease_token = CASE WHEN e.ordinals IS NOT NULL THEN %(lease_token)s::uuid END,
         leased_by = CASE WHEN e.ordinals IS NOT NULL THEN %(leased_by)s::uuid END,
         next_attempt_at = CASE WHEN e.ordinals IS NOT NULL THEN clock_timestamp() + %(lease)s::interval
@@ -93,8 +94,9 @@ WITH pair AS MATERIALIZED (
         attempt_no = d.attempt_no + (e.ordinals IS NOT NULL)::integer,
         cycle_attempt = d.cycle_attempt + (e.ordinals IS NOT NULL)::integer,
         finished_at = CASE WHEN e.ordinals IS NULL THEN clock_timestamp() END,
-        failure = CASE WHEN e.ordinals IS NOT NULL THEN d.failure
-                       WHEN %(stub)s THEN 'stub' ELSE 'listed' END
+        failure = CASE WHEN e.status = 'failed' THEN 'rejected'
+                       WHEN e.status = 'suppressed' AND %(stub)s THEN 'stub'
+                       WHEN e.status = 'suppressed' THEN 'listed' END
     FROM envelope e
     WHERE d.delivery_id = e.delivery_id AND d.status IN ('queued', 'rendered')
     RETURNING d.*, e.due_at, e.ordinals, e.addresses, e.closed
@@ -148,8 +150,8 @@ WITH input AS MATERIALIZED (
         lease_token = NULL, leased_by = NULL
     FROM input i
     WHERE d.delivery_id = i.delivery_id AND d.status = 'sending' AND d.lease_token = i.lease_token
-    RETURNING d.delivery_id, d.status, d.failure, d.attempt_no, d.cycle_attempt, d.created_at,
-        d.finished_at, d.cancel_requested_at IS NOT NULL AS is_cancelled, i.attempt_status, i.outcome,
+    RETURNING d.delivery_id, d.status, d.failure, d.source, d.attempt_no, d.cycle_attempt,
+        d.traceparent, d.created_at, d.finished_at, d.cancel_requested_at IS NOT NULL AS is_cancelled, i.attempt_status, i.outcome,
         i.stage, i.reply_code, i.enhanced_code, i.summary, i.relay
 ), replied AS (
     UPDATE delivery_recipients r SET
@@ -175,7 +177,8 @@ WITH input AS MATERIALIZED (
         attempt_no, cycle_attempt, coalesce(summary, failure, '')
     FROM moved WHERE status IN ('failed', 'dead_letter')
 )
-SELECT delivery_id, status, created_at, finished_at FROM moved;
+SELECT delivery_id, status, source, attempt_no, cycle_attempt, traceparent, created_at, finished_at
+FROM moved;
 
 -- name: hand_back
 -- sender: sending -> queued, rendered, sent, failed, cancelled
@@ -272,13 +275,15 @@ SELECT delivery_id, status FROM moved;
 -- scheduler: scheduled, queued, rendered, deferred -> sent, failed, dead_letter, uncertain
 -- Ends what is past its expires_at: open recipients expire, then the recipients' rule holds.
 WITH due AS MATERIALIZED (
-    SELECT delivery_id FROM deliveries
+    SELECT delivery_id, status_when_open_become(delivery_id, 'expired') AS status FROM deliveries
     WHERE expires_at IS NOT NULL AND expires_at <= clock_timestamp()
       AND status IN ('scheduled', 'queued', 'rendered', 'deferred')
     ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), moved AS (
-    UPDATE deliveries d SET status = status_when_open_become(d.delivery_id, 'expired'),
-        failure = 'expired', finished_at = clock_timestamp(), next_attempt_at = NULL, ready_at = NULL
+    UPDATE deliveries d SET status = due.status,
+        failure = CASE due.status WHEN 'failed' THEN 'expired' WHEN 'dead_letter' THEN 'exhausted'
+                                  WHEN 'uncertain' THEN 'unknown' END,
+        finished_at = clock_timestamp(), next_attempt_at = NULL, ready_at = NULL
     FROM due
     WHERE d.delivery_id = due.delivery_id
       AND d.status IN ('scheduled', 'queued', 'rendered', 'deferred')
@@ -288,7 +293,8 @@ WITH due AS MATERIALIZED (
     FROM moved m WHERE r.delivery_id = m.delivery_id AND r.status = 'open'
 ), entered AS (
     INSERT INTO dead_letters (delivery_id, cause, attempt_no, cycle_attempt, reason)
-    SELECT delivery_id, 'expired', attempt_no, cycle_attempt, 'past its expires_at'
+    SELECT delivery_id, CASE status WHEN 'failed' THEN 'expired' ELSE 'exhausted' END,
+        attempt_no, cycle_attempt, 'past its expires_at'
     FROM moved WHERE status IN ('failed', 'dead_letter')
 )
 SELECT delivery_id, source, status, attempt_no, cycle_attempt, traceparent FROM moved;
@@ -357,7 +363,7 @@ WITH input AS MATERIALIZED (
     WHERE a.delivery_id = i.delivery_id AND a.attempt_no = d.attempt_no
       AND a.lease_token = i.lease_token AND a.status = 'abandoned'
       AND d.status NOT IN ('sending', 'sent')
-    RETURNING a.delivery_id
+    RETURNING a.delivery_id, a.attempt_no, a.cycle_attempt, d.source, d.traceparent
 ), moved AS (
     UPDATE deliveries d SET status = i.status, failure = i.failure, next_attempt_at = NULL,
         ready_at = NULL, finished_at = clock_timestamp()
@@ -385,5 +391,6 @@ WITH input AS MATERIALIZED (
     FROM moved WHERE status = 'failed'
     ON CONFLICT (delivery_id) WHERE closed_at IS NULL DO NOTHING
 )
-SELECT c.delivery_id, coalesce(m.status, ''), m.created_at, m.finished_at
+SELECT c.delivery_id, coalesce(m.status, ''), c.source, c.attempt_no, c.cycle_attempt, c.traceparent,
+    m.created_at, m.finished_at
 FROM closed c LEFT JOIN moved m USING (delivery_id);

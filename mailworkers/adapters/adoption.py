@@ -15,6 +15,7 @@ import msgspec
 from mailworkers.adapters import store
 from mailworkers.adapters.db import Connection
 from mailworkers.adapters.journal import Orphan, orphans
+from mailworkers.adapters.outcomes import Outcome, report, report_late
 from mailworkers.adapters.store import LeasedRow
 from mailworkers.adapters.telemetry import Telemetry
 from mailworkers.core.adoption import (
@@ -47,6 +48,8 @@ class Adopter:
         self._policies = policies
         self._parked = parked
         self._telemetry = telemetry
+        # A journal names no policy; the number is for a log line only.
+        self._most_attempts = max(policy.max_attempts for policy in policies.values())
 
     def adopt(self, conn: Connection) -> None:
         """Adopt every journal of this host whose sender is dead, then remove it."""
@@ -58,19 +61,28 @@ class Adopter:
     def _adopt(self, conn: Connection, orphan: Orphan) -> None:
         """Bring one journal into the database."""
         latest = orphan.content.latest
-        answered = [r.settlement for r in latest.values() if isinstance(r, Answered)]
-        settled = store.settle(conn, answered) if answered else {}
-        late = [s for s in answered if s.delivery_id not in settled]
-        corrected = store.settle_late(conn, late)
         counts = dict.fromkeys(Fate, 0)
-        counts[Fate.ANSWERED] = len(settled) + len(corrected)
+        answered = [r.settlement for r in latest.values() if isinstance(r, Answered)]
+        counts[Fate.ANSWERED] = self._settle(conn, answered)
         if orphan.journal_id is not None:
             rows = store.leased_rows(conn, orphan.journal_id)
-            doubtful = self._decide(rows, orphan, counts)
-            if doubtful:
-                store.settle(conn, doubtful)
+            self._settle(conn, self._decide(rows, orphan, counts))
             counts[Fate.UNTOUCHED] = store.hand_back(conn, leased_by=orphan.journal_id, held=[])
         self._telemetry.journal_adopted(**{str(kind): count for kind, count in counts.items()})
+
+    def _settle(self, conn: Connection, settlements: list[Settlement]) -> int:
+        """Settle, in time or late, and tell; return how many of them held."""
+        if not settlements:
+            return 0
+        settled = store.settle(conn, settlements)
+        late = store.settle_late(conn, [s for s in settlements if s.delivery_id not in settled])
+        for settlement in settlements:
+            outcome = Outcome(settlement, self._most_attempts)
+            if row := settled.get(settlement.delivery_id):
+                report(self._telemetry, outcome, row)
+            elif row := late.get(settlement.delivery_id):
+                report_late(self._telemetry, outcome, row)
+        return len(settled) + len(late)
 
     def _decide(
         self, rows: list[LeasedRow], orphan: Orphan, counts: dict[Fate, int]

@@ -75,8 +75,8 @@ class Question(Generic[Value]):
     def ask(self, since: float | None = None) -> Value:
         """Return the answer; StoreUnavailable when there is none within 2 s.
 
-        *since* is when the asker began, on the monotonic clock, if that was before now: with several
-        questions he waits once, and what was answered meanwhile is new to him.
+        *since* is when the asker began, on the monotonic clock, if not now: with several questions
+        he waits once, and what was answered meanwhile is new to him.
         """
         began = time.monotonic() if since is None else since
         if self._answered_at < began:

@@ -86,7 +86,7 @@ INSTRUMENTS = (
                "outcomes that became known after their lease had been taken back, and hold"),
     Instrument("mail.journal.adopted", Kind.COUNTER, "journals of dead senders brought in"),
     Instrument("mail.store.lost", Kind.COUNTER, "times a store went away",
-               {"store": ("postgres", "redis")}),
+               {"store": ("postgres", "redis", "journal")}),
     Instrument("mail.log.lines_lost", Kind.COUNTER, "log lines that could not be written"),
     Instrument("mail.attempt_schedule.depth", Kind.GAUGE, "live deliveries",
                {"status": _LIVE, "lane": _LANES}),

@@ -1,124 +1,161 @@
-"""What a leased row is for the relay and for a decision, and telling what became of it."""
+"""Outcomes of attempts: kept in the journal and in memory until they are settled, then told."""
 
+import time
 from datetime import datetime
+from typing import Protocol
 from uuid import UUID
 
 import msgspec
 
-from mailworkers.adapters.store import Leased, Settled
+from mailworkers.adapters import store
+from mailworkers.adapters.db import Database
+from mailworkers.adapters.journal import SenderJournal
+from mailworkers.adapters.store import Settled
 from mailworkers.adapters.telemetry import Telemetry
-from mailworkers.core.addresses import needs_smtputf8
-from mailworkers.core.replies import RecipientVerdict, Result, Verdict
-from mailworkers.core.settlement import Case, Settlement
-from mailworkers.core.states import READY, PayloadMode, RecipientStatus, Status
-from mailworkers.core.wire import Envelope
+from mailworkers.core.journal import Answered
+from mailworkers.core.journal import Settled as SettledRecord
+from mailworkers.core.settlement import Settlement
+from mailworkers.core.states import READY, Status
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """A finished attempt that waits for its settle; `finished` is a monotonic time in seconds."""
+    """A finished attempt. What nobody saw is None: its duration, how late a retry was.
 
-    leased: Leased
+    `finished` is a monotonic time in seconds.
+    """
+
     settlement: Settlement
-    duration_ms: float
     max_attempts: int
-    finished: float
+    duration_ms: float | None = None
+    lateness_ms: float | None = None
+    finished: float = 0.0
 
 
-def envelope_of(leased: Leased, mime: bytes) -> Envelope:
-    """Return the envelope for the recipients that are still open."""
-    # Headers may need SMTPUTF8 where the envelope does not: a Reply-To, a recipient dropped since.
-    needs_utf8 = not mime.isascii() or any(map(needs_smtputf8, leased.addresses))
-    return Envelope(
-        mail_from=leased.mail_from,
-        rcpt_to=tuple(leased.addresses),
-        size=len(mime),
-        smtputf8=needs_utf8 or needs_smtputf8(leased.mail_from),
-    )
+class Outcomes:
+    """The outcomes of one sender that wait for their settle."""
+
+    def __init__(self, database: Database, journal: SenderJournal, telemetry: Telemetry) -> None:
+        self._database = database
+        self._journal = journal
+        self._telemetry = telemetry
+        self._waiting: list[Outcome] = []
+        self._is_doubtful = False
+
+    @property
+    def delivery_ids(self) -> list[UUID]:
+        """Return the deliveries whose outcomes wait."""
+        return [outcome.settlement.delivery_id for outcome in self._waiting]
+
+    def age(self) -> float:
+        """Return for how many seconds the oldest has waited, 0 when none does."""
+        return time.monotonic() - self._waiting[0].finished if self._waiting else 0.0
+
+    def add(self, outcome: Outcome) -> None:
+        """Keep *outcome*: in memory first, since a journal may fail to take it."""
+        self._waiting.append(outcome)
+        self._journal.write(Answered(outcome.settlement))
+
+    def settle(self) -> None:
+        """Record what waits; an outcome whose lease was taken back is corrected where it holds."""
+        if not self._waiting:
+            return
+        # Until the answer is here, the same outcomes may have been settled by this call or not.
+        was_doubtful, self._is_doubtful = self._is_doubtful, True
+        settlements = [outcome.settlement for outcome in self._waiting]
+        rows = store.settle(self._database.conn, settlements)
+        missing = [s for s in settlements if s.delivery_id not in rows]
+        corrected = store.settle_late(self._database.conn, missing)
+        outcomes, self._waiting, self._is_doubtful = self._waiting, [], False
+        self._journal.write(SettledRecord())
+        for outcome in outcomes:
+            delivery_id = outcome.settlement.delivery_id
+            if settled := rows.get(delivery_id):
+                report(self._telemetry, outcome, settled)
+            elif late := corrected.get(delivery_id):
+                report_late(self._telemetry, outcome, late)
+            elif not was_doubtful:
+                self._telemetry.lease_lost(delivery_id)
 
 
-def case_of(leased: Leased, lease_token: UUID) -> Case:
-    """Return the facts a decision about *leased* needs."""
-    return Case(
-        delivery_id=leased.delivery_id,
-        lease_token=lease_token,
-        payload_mode=PayloadMode(leased.payload_mode),
-        cycle_attempt=leased.cycle_attempt,
-        expires_at=leased.expires_at,
-        ordinals=leased.ordinals,
-        closed=[RecipientStatus(status) for status in leased.closed],
-    )
+def report_late(telemetry: Telemetry, outcome: Outcome, settled: Settled) -> None:
+    """Tell of an outcome that became known after its lease had been taken back."""
+    telemetry.outcome_corrected(settled.delivery_id, settled.status)
+    if settled.status:
+        report(telemetry, outcome, settled)
 
 
-def complete(verdict: Verdict, recipients: int) -> Verdict:
-    """Return a verdict that speaks of every recipient: without a session all of them wait."""
-    if verdict.recipients:
-        return verdict
-    nobody = (RecipientVerdict(Result.DEFERRED, verdict.reply),) * recipients
-    return msgspec.structs.replace(verdict, recipients=nobody)
-
-
-def summary_of(verdict: Verdict) -> str:
-    """Return the provider summary: the reply's text, or what happened instead of one."""
-    return verdict.reply.text if verdict.reply else str(verdict.attempt_status).replace("_", " ")
-
-
-def report_settled(telemetry: Telemetry, outcome: Outcome, settled: Settled) -> None:
+def report(telemetry: Telemetry, outcome: Outcome, settled: Settled) -> None:
     """Tell what became of a delivery whose attempt was settled."""
-    leased, settlement = outcome.leased, outcome.settlement
+    settlement = outcome.settlement
     telemetry.attempt_closed(settlement.attempt_status, outcome.duration_ms)
-    if leased.due_at is not None and leased.attempt_no > 1:
-        telemetry.retry_executed(
-            settlement.attempt_status, _milliseconds(leased.due_at, leased.leased_at)
-        )
+    if outcome.lateness_ms is not None:
+        telemetry.retry_executed(settlement.attempt_status, outcome.lateness_ms)
     status = Status(settled.status)
     if status is Status.SENT and settled.created_at and settled.finished_at:
         telemetry.delivery_sent(
-            delivery_id=leased.delivery_id,
-            source=leased.source,
-            attempt_no=leased.attempt_no,
+            delivery_id=settled.delivery_id,
+            source=settled.source,
+            attempt_no=settled.attempt_no,
             duration_ms=outcome.duration_ms,
-            end_to_end_ms=_milliseconds(settled.created_at, settled.finished_at),
-            traceparent=leased.traceparent,
+            end_to_end_ms=milliseconds(settled.created_at, settled.finished_at),
+            traceparent=settled.traceparent,
         )
     elif status is Status.DEFERRED:
         telemetry.retry_scheduled(
-            delivery_id=leased.delivery_id,
-            source=leased.source,
-            cycle_attempt=leased.cycle_attempt,
-            attempt_no=leased.attempt_no,
+            delivery_id=settled.delivery_id,
+            source=settled.source,
+            cycle_attempt=settled.cycle_attempt,
+            attempt_no=settled.attempt_no,
             next_attempt_at=settlement.next_attempt_at,
             reason=settlement.summary,
-            traceparent=leased.traceparent,
+            traceparent=settled.traceparent,
         )
     elif status not in READY:
-        report_ended(telemetry, leased, status, settlement.summary, outcome.max_attempts)
+        report_ended(telemetry, settled, settlement.summary, outcome.max_attempts)
 
 
-def report_ended(
-    telemetry: Telemetry, leased: Leased, status: Status, reason: str, max_attempts: int
-) -> None:
-    """Tell that a delivery ended without being sent."""
+class Ended(Protocol):
+    """A row of any statement that ended a delivery."""
+
+    @property
+    def delivery_id(self) -> UUID: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def attempt_no(self) -> int: ...
+    @property
+    def cycle_attempt(self) -> int: ...
+    @property
+    def traceparent(self) -> str | None: ...
+
+
+def report_ended(telemetry: Telemetry, ended: Ended, reason: str, max_attempts: int) -> None:
+    """Tell that a delivery is over: with a dead letter, or without success or failure."""
+    status = Status(ended.status)
     if status in {Status.FAILED, Status.DEAD_LETTER}:
         telemetry.dead_lettered(
-            delivery_id=leased.delivery_id,
-            source=leased.source,
-            cycle_attempt=leased.cycle_attempt,
-            attempt_no=leased.attempt_no,
+            delivery_id=ended.delivery_id,
+            source=ended.source,
+            cycle_attempt=ended.cycle_attempt,
+            attempt_no=ended.attempt_no,
             max_attempts=max_attempts,
             permanent=status is Status.FAILED,
             reason=reason,
-            traceparent=leased.traceparent,
+            traceparent=ended.traceparent,
         )
     else:
         telemetry.delivery_ended(
-            delivery_id=leased.delivery_id,
-            source=leased.source,
+            delivery_id=ended.delivery_id,
+            source=ended.source,
             status=status,
             reason=reason,
-            attempt_no=leased.attempt_no,
-            traceparent=leased.traceparent,
+            attempt_no=ended.attempt_no,
+            traceparent=ended.traceparent,
         )
 
 
-def _milliseconds(start: datetime, end: datetime) -> float:
+def milliseconds(start: datetime, end: datetime) -> float:
+    """Return the milliseconds from *start* to *end*."""
     return (end - start).total_seconds() * 1000

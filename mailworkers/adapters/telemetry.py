@@ -19,6 +19,7 @@ from mailworkers.core.states import AttemptStatus, Stage, Status
 METRICS_DIRECTORY = "metrics"
 
 _ENDINGS = {
+    Status.SENT: "mail.delivery.sent",
     Status.SUPPRESSED: "mail.delivery.suppressed",
     Status.UNCERTAIN: "mail.delivery.uncertain",
 }
@@ -152,11 +153,11 @@ class Telemetry:
         delivery_id: UUID | str,
         source: str,
         attempt_no: int,
-        duration_ms: float,
+        duration_ms: float | None,
         end_to_end_ms: float,
         traceparent: str | None,
     ) -> None:
-        """The relay accepted the message."""
+        """The relay accepted the message; *duration_ms* is None where nobody saw it."""
         self._count("mail.delivery.sent", source)
         self._observe("mail.delivery.end_to_end_ms", end_to_end_ms)
         facts = {
@@ -164,7 +165,7 @@ class Telemetry:
             **_trace(traceparent),
             "source": source,
             "attempt_no": attempt_no,
-            "duration_ms": round(duration_ms, 3),
+            "duration_ms": duration_ms and round(duration_ms, 3),
             "end_to_end_ms": round(end_to_end_ms, 3),
         }
         self._log.write(Level.INFO, events.SENT, facts)
@@ -230,7 +231,10 @@ class Telemetry:
         attempt_no: int,
         traceparent: str | None,
     ) -> None:
-        """The delivery is `suppressed`, `uncertain` or `cancelled`."""
+        """The delivery is over without a dead letter and without a reply of its own just now.
+
+        `suppressed`, `uncertain`, `cancelled`; `sent` where only its last open recipients ended.
+        """
         if counter := _ENDINGS.get(status):
             self._count(counter, source)
         facts = {
@@ -243,10 +247,11 @@ class Telemetry:
         }
         self._log.write_cleaned(Level.INFO, events.ENDED, facts)
 
-    def attempt_closed(self, status: AttemptStatus, duration_ms: float) -> None:
-        """An attempt ended with *status* (numbers only)."""
+    def attempt_closed(self, status: AttemptStatus, duration_ms: float | None) -> None:
+        """An attempt ended with *status* (numbers only); None where nobody saw how long it took."""
         self._count("mail.attempt.outcomes", status)
-        self._observe("mail.provider.send.duration_ms", duration_ms)
+        if duration_ms is not None:
+            self._observe("mail.provider.send.duration_ms", duration_ms)
 
     def retry_executed(self, status: str, lateness_ms: float) -> None:
         """A retry ran *lateness_ms* after its time; *status*: success or the attempt's status."""

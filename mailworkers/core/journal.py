@@ -1,9 +1,9 @@
 """What a sender writes down about its attempts, so that its death leaves no guess.
 
 A record is `length, its complement, CRC-32, payload` (three little-endian 32-bit numbers, then
-msgpack). Zeros end the journal: its space is allocated beforehand. A record that was torn by the writer's death was
-never acted upon, since each is written before its act: it ends the journal, too. Anything after
-such a place means corruption, and then nothing is certain but what was read before it.
+msgpack). Zeros end the journal: its space is allocated beforehand. A record that was torn by the
+writer's death was never acted upon, since each is written before its act: it ends the journal, too.
+Anything after such a place means corruption, and then nothing is certain but what was read before.
 """
 
 import struct

@@ -86,6 +86,7 @@ _FAILURE_OF = {
 }
 
 
+# Long because it names every column of the settle once.
 def decide(
     case: Case,
     verdict: Verdict,

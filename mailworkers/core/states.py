@@ -99,6 +99,11 @@ class AttemptStatus(enum.StrEnum):
     TIMED_OUT = "timed_out"
     ABANDONED = "abandoned"
 
+    @property
+    def as_words(self) -> str:
+        """Return it as a person writes it."""
+        return self.value.replace("_", " ")
+
 
 class AttemptOutcome(enum.StrEnum):
     """What an attempt means for its delivery; `unknown` when the dot went and no answer came."""

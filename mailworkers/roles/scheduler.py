@@ -12,11 +12,12 @@ import random
 from datetime import datetime, timedelta
 
 from mailworkers.adapters import process, store
-from mailworkers.adapters.policies import retry_policies
+from mailworkers.adapters.outcomes import report_ended
+from mailworkers.adapters.policies import parked_lanes, retry_policies
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.stream import SCHEDULER_WAKE
 from mailworkers.core.settlement import reclaimed
-from mailworkers.core.states import Lane, Status
+from mailworkers.core.states import AttemptStatus, Lane, Status
 
 BATCH = 500
 _SHORTEST_SLEEP = timedelta(milliseconds=20)
@@ -32,7 +33,7 @@ class Scheduler:
         self._stop = context.stop
         self._poll = context.settings.poll
         self._policies = retry_policies(context.settings)
-        self._uncertain_policy = context.settings.uncertain_policy
+        self._parked = parked_lanes(context.settings)
 
     def step(self) -> bool:
         """Do everything that is due now, one batch of each kind; True when a batch was full."""
@@ -64,7 +65,7 @@ class Scheduler:
                 now=lease.now,
                 policy=self._policies[lease.retry_policy],
                 chance=random.random(),  # noqa: S311
-                is_parked=self._uncertain_policy[Lane(lease.lane).label] == "park",
+                is_parked=Lane(lease.lane) in self._parked,
             )
             for lease in leases
         }
@@ -77,6 +78,7 @@ class Scheduler:
         )
         for lease in leases:
             if status := outcome.get(lease.delivery_id):
+                self._telemetry.attempt_closed(AttemptStatus.ABANDONED, None)
                 self._report_reclaim(lease, status, decisions[lease.delivery_id].next_attempt_at)
         return len(leases)
 
@@ -119,16 +121,7 @@ class Scheduler:
         """End what is past its expires_at."""
         overdue = store.expire_overdue(self._database.conn, limit=BATCH)
         for row in overdue:
-            self._telemetry.dead_lettered(
-                delivery_id=row.delivery_id,
-                source=row.source,
-                cycle_attempt=row.cycle_attempt,
-                attempt_no=row.attempt_no,
-                max_attempts=row.attempt_no,
-                permanent=True,
-                reason="past its expires_at",
-                traceparent=row.traceparent,
-            )
+            report_ended(self._telemetry, row, "past its expires_at", row.attempt_no)
         return len(overdue)
 
     def wait(self) -> None:

@@ -6,6 +6,7 @@ started on the same state directory, as supervisord would do it.
 
 import os
 import signal
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -38,7 +39,8 @@ class Killer:
 
 def _kill_at(relay: Relay, stage: str, action: Action) -> None:
     """Script the relay to do *action* at *stage* once, and then what it always does."""
-    relay.says(**{stage: [action]})
+    script: dict[str, Any] = {stage: [action]}
+    relay.says(**script)
 
 
 def _sent(conn: db.Connection, delivery_id: UUID) -> bool:

@@ -188,7 +188,8 @@ def test_a_relay_that_is_down_costs_a_delivery_nothing_but_time(
     _steps(sender)
     before = row(conn, new.delivery_id)
     relay.start()
-    sender._breaker.probe_at = 0.0  # the time of the probe has come
+    assert sender._line is not None
+    sender._line.breaker.probe_at = 0.0  # the time of the probe has come
     sender.step()
 
     assert (before["status"], before["cycle_attempt"]) == ("queued", 0)

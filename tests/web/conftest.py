@@ -3,7 +3,8 @@
 import hashlib
 import re
 import socket
-from collections.abc import Iterator
+import ssl
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,11 @@ from mailworkers.web.gate import PREFIX
 from mailworkers.web.serving import Listener, Server
 
 Row = tuple[Any, ...]
+# No proxies of the machine, and no certificates: reading those takes longer than most tests.
+PLAIN: dict[str, Any] = {
+    "trust_env": False,
+    "verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+}
 
 
 def make_settings(servers: Servers, state_dir: Path, **more: str) -> Settings:
@@ -68,11 +74,13 @@ class RunningApi:
 
     def client(self, **options: Any) -> httpx.Client:
         """Return a client whose paths start below the API's prefix."""
-        return httpx.Client(base_url=f"{self.url}{PREFIX}", timeout=20, trust_env=False, **options)
+        return httpx.Client(base_url=f"{self.url}{PREFIX}", timeout=20, **PLAIN, **options)
 
 
 @pytest.fixture(scope="session")
-def one_api(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
+def one_api(
+    servers: Servers, _migrated: object, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningApi]:
     """Return the API that most tests share, running."""
     api = RunningApi(make_settings(servers, tmp_path_factory.mktemp("api")), servers.postgres_dsn)
     yield api
@@ -80,18 +88,24 @@ def one_api(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture
-def running(one_api: RunningApi, database: str) -> Iterator[RunningApi]:
-    """Return the API on an empty database; no test may surprise it."""
+def running(one_api: RunningApi) -> Iterator[RunningApi]:
+    """Return the API, whatever is in its database; no test may surprise it."""
     one_api.surprises.clear()
     yield one_api
     assert one_api.surprises == []
 
 
 @pytest.fixture
-def api(running: RunningApi) -> Iterator[httpx.Client]:
-    """Return a client of the API."""
-    with running.client() as client:
-        yield client
+def client(running: RunningApi) -> Iterator[httpx.Client]:
+    """Return a client of the API for requests that come to nothing: emptying tables takes time."""
+    with running.client() as made:
+        yield made
+
+
+@pytest.fixture
+def api(database: str, client: httpx.Client) -> httpx.Client:
+    """Return a client of the API on an empty database."""
+    return client
 
 
 @pytest.fixture
@@ -161,20 +175,30 @@ def only_row(conn: psycopg.Connection[Row], statement: str) -> Row:
     return row
 
 
-def make_token(
-    conn: psycopg.Connection[Row], name: str, scopes: list[str], **columns: object
-) -> str:
-    """Make an API token and return its text; *columns* are further ones of its row."""
-    token = f"token-of-{name}"
-    conn.execute(
-        "INSERT INTO api_tokens (token_hash, name, scopes, expires_at, revoked_at)"
-        " VALUES (%s, %s, %s, %s, %s)",
-        [
-            hashlib.sha256(token.encode()).digest(),
-            name,
-            scopes,
-            columns.get("expires_at"),
-            columns.get("revoked_at"),
-        ],
-    )
-    return token
+MakeToken = Callable[..., str]
+
+
+@pytest.fixture
+def make_token(conn: psycopg.Connection[Row]) -> Iterator[MakeToken]:
+    """Return what makes an API token and returns its text: `make_token(name, scopes, ...)`.
+
+    Further arguments are columns. The tokens go with the test, or the shared API would want one.
+    """
+
+    def make(name: str, scopes: list[str], **columns: object) -> str:
+        token = f"token-of-{name}"
+        conn.execute(
+            "INSERT INTO api_tokens (token_hash, name, scopes, expires_at, revoked_at)"
+            " VALUES (%s, %s, %s, %s, %s)",
+            [
+                hashlib.sha256(token.encode()).digest(),
+                name,
+                scopes,
+                columns.get("expires_at"),
+                columns.get("revoked_at"),
+            ],
+        )
+        return token
+
+    yield make
+    conn.execute("DELETE FROM api_tokens")

@@ -72,11 +72,11 @@ def test_a_thousand_commands_are_one_request(api: httpx.Client, conn: Connection
     ],
 )
 def test_what_is_no_batch_is_refused_whole(
-    api: httpx.Client, body: bytes, status: int, code: str
+    client: httpx.Client, body: bytes, status: int, code: str
 ) -> None:
     """One clear error, and nothing half done."""
     headers = {"Content-Type": "application/json"}
-    answer = api.post("/deliveries:batch", content=body, headers=headers)
+    answer = client.post("/deliveries:batch", content=body, headers=headers)
 
     assert (answer.status_code, error_of(answer)["code"]) == (status, code)
 

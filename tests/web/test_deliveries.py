@@ -12,7 +12,7 @@ from mailworkers.core.deliveries import NewRecipient
 from mailworkers.core.states import Lane, Status
 from tests import deliveries
 from tests.deliveries import new_delivery, put
-from tests.web.conftest import Row, RunningApi, command, error_of, make_token
+from tests.web.conftest import MakeToken, Row, RunningApi, command, error_of
 
 Connection = psycopg.Connection[Row]
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -151,10 +151,10 @@ def test_a_recipient_is_found_in_every_form_and_place(
     ],
 )
 def test_a_filter_that_cannot_be_is_400_and_named(
-    api: httpx.Client, query: dict[str, Any], path: str
+    client: httpx.Client, query: dict[str, Any], path: str
 ) -> None:
     """Also a misspelt one: it must not show everything."""
-    answer = api.get("/deliveries", params=query)
+    answer = client.get("/deliveries", params=query)
 
     error = error_of(answer)
     assert (answer.status_code, error["code"]) == (400, "invalid_value")
@@ -248,10 +248,10 @@ def test_attempts_are_shown_newest_first_in_pages(api: httpx.Client, conn: Conne
 @pytest.mark.parametrize("path", ["", "/attempts", "/content"])
 @pytest.mark.parametrize("delivery_id", ["does-not-exist", str(UUID(int=7)), "0", "%00", "..%2f"])
 def test_what_does_not_exist_is_404_with_the_error_envelope(
-    api: httpx.Client, delivery_id: str, path: str
+    client: httpx.Client, delivery_id: str, path: str
 ) -> None:
     """The smoke request of the runbook (MS-55), and its neighbours."""
-    answer = api.get(f"/deliveries/{delivery_id}{path}")
+    answer = client.get(f"/deliveries/{delivery_id}{path}")
 
     assert (answer.status_code, error_of(answer)["code"]) == (404, "not_found")
 
@@ -309,12 +309,12 @@ def test_the_content_of_auth_mail_is_closed_to_who_cannot_prove_to_be_an_adminis
 
 
 def test_an_administrator_who_reads_auth_mail_leaves_a_line_in_the_audit_trail(
-    own_api: RunningApi, conn: Connection
+    own_api: RunningApi, conn: Connection, make_token: MakeToken
 ) -> None:
     """Contract section 4: scope admin, audited."""
     delivery_id = put(conn, Status.SENT, lane=0)
-    reader = make_token(conn, "reader", ["read"])
-    admin = make_token(conn, "boss", ["read", "admin"])
+    reader = make_token("reader", ["read"])
+    admin = make_token("boss", ["read", "admin"])
 
     with own_api.client() as api:
         path = f"/deliveries/{delivery_id}/content"

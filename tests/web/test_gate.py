@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from uuid import uuid4
 
 import httpx
 import psycopg
@@ -10,7 +11,16 @@ import pytest
 
 from mailworkers.web.gate import is_loopback
 from tests.eventually import eventually
-from tests.web.conftest import Row, RunningApi, command, error_of, exchange, make_token
+from tests.web.conftest import (
+    PLAIN,
+    MakeToken,
+    Row,
+    RunningApi,
+    command,
+    encoded,
+    error_of,
+    exchange,
+)
 
 Connection = psycopg.Connection[Row]
 JSON = "application/json"
@@ -30,17 +40,17 @@ def bearer(token: str) -> dict[str, str]:
 )
 def test_there_are_no_probes_and_no_pages_on_this_listener(running: RunningApi, path: str) -> None:
     """404 with the envelope (MS-56, MS-57, MS-58)."""
-    answer = httpx.get(f"{running.url}{path}", trust_env=False)
+    answer = httpx.get(f"{running.url}{path}", **PLAIN)
 
     assert (answer.status_code, error_of(answer)["code"]) == (404, "not_found")
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "HEAD"])
 def test_a_method_a_path_does_not_know_is_405_and_says_which_it_knows(
-    api: httpx.Client, method: str
+    client: httpx.Client, method: str
 ) -> None:
     """With the envelope, and the header Allow (RFC 9110 section 15.5.6)."""
-    answer = api.request(method, "/deliveries", headers={"Content-Type": JSON})
+    answer = client.request(method, "/deliveries", headers={"Content-Type": JSON})
 
     assert answer.status_code == 405
     assert {"GET", "POST"} <= set(answer.headers["allow"].split(", "))
@@ -61,10 +71,10 @@ def test_a_method_a_path_does_not_know_is_405_and_says_which_it_knows(
         "text/json",
     ],
 )
-def test_a_body_that_is_not_json_is_415(api: httpx.Client, content_type: str | None) -> None:
+def test_a_body_that_is_not_json_is_415(client: httpx.Client, content_type: str | None) -> None:
     """What a page of another site could send without asking is refused before it is read."""
     headers = {} if content_type is None else {"Content-Type": content_type}
-    answer = api.post("/deliveries", content=b"{}", headers=headers)
+    answer = client.post("/deliveries", content=b"{}", headers=headers)
 
     assert (answer.status_code, error_of(answer)["code"]) == (415, "unsupported_media_type")
 
@@ -72,11 +82,11 @@ def test_a_body_that_is_not_json_is_415(api: httpx.Client, content_type: str | N
 @pytest.mark.parametrize(
     "content_type", ["application/json", "Application/JSON; charset=UTF-8", "application/json;"]
 )
-def test_json_may_say_that_it_is_utf8(api: httpx.Client, content_type: str) -> None:
+def test_json_may_say_that_it_is_utf8(client: httpx.Client, content_type: str) -> None:
     """Media types are compared in any case (RFC 9110 section 8.3.1)."""
-    answer = api.post(
+    answer = client.post(
         "/deliveries",
-        content=httpx.Request("POST", "http://x", json=command()).content,
+        content=encoded(command(idempotency_key=str(uuid4()))),
         headers={"Content-Type": content_type},
     )
 
@@ -89,18 +99,18 @@ def test_json_may_say_that_it_is_utf8(api: httpx.Client, content_type: str) -> N
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "127.0.0.1:8080", "localhost", "LOCALHOST:1", "[::1]:8080", "127.1.2.3"]
 )
-def test_a_loopback_host_is_let_in(api: httpx.Client, host: str) -> None:
+def test_a_loopback_host_is_let_in(client: httpx.Client, host: str) -> None:
     """Any port: a tunnel may have its own."""
-    assert api.get("/deliveries", headers={"Host": host}).status_code == 200
+    assert client.get("/deliveries", headers={"Host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(
     "host",
     ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1", "[::", "::1x"],
 )
-def test_another_host_is_refused(api: httpx.Client, host: str) -> None:
+def test_another_host_is_refused(client: httpx.Client, host: str) -> None:
     """A name that an attacker's resolver turned into 127.0.0.1 (DNS rebinding)."""
-    answer = api.get("/deliveries", headers={"Host": host})
+    answer = client.get("/deliveries", headers={"Host": host})
 
     assert (answer.status_code, error_of(answer)["code"]) == (403, "forbidden")
 
@@ -116,9 +126,9 @@ def test_another_host_is_refused(api: httpx.Client, host: str) -> None:
         {"Sec-Fetch-Site": "same-site"},
     ],
 )
-def test_a_page_of_another_site_is_refused(api: httpx.Client, headers: dict[str, str]) -> None:
+def test_a_page_of_another_site_is_refused(client: httpx.Client, headers: dict[str, str]) -> None:
     """Whatever it sends, and however: a browser always says where it comes from."""
-    answer = api.post("/deliveries", json=command(), headers=headers)
+    answer = client.post("/deliveries", json=command(), headers=headers)
 
     assert (answer.status_code, error_of(answer)["code"]) == (403, "forbidden")
 
@@ -130,9 +140,9 @@ def test_a_page_of_our_own_is_let_in(running: RunningApi, api: httpx.Client) -> 
     assert api.post("/deliveries", json=command(), headers=headers).status_code == 202
 
 
-def test_another_site_gets_no_leave_to_ask(api: httpx.Client) -> None:
+def test_another_site_gets_no_leave_to_ask(client: httpx.Client) -> None:
     """A preflight is answered without any Access-Control header."""
-    answer = api.options(
+    answer = client.options(
         "/deliveries",
         headers={"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"},
     )
@@ -176,15 +186,13 @@ def test_a_header_given_twice_is_refused(running: RunningApi) -> None:
 
 
 @pytest.fixture
-def guarded(own_api: RunningApi, conn: Connection) -> Iterator[httpx.Client]:
+def guarded(own_api: RunningApi, make_token: MakeToken) -> Iterator[httpx.Client]:
     """Return a client of an API for which tokens exist; it sends none by itself."""
-    make_token(conn, "producer", ["intake"])
-    make_token(conn, "support", ["read"])
-    make_token(conn, "both", ["intake", "read"])
-    make_token(conn, "former", ["intake", "read"], revoked_at=datetime.now(UTC))
-    make_token(
-        conn, "late", ["intake", "read"], expires_at=datetime.now(UTC) - timedelta(seconds=1)
-    )
+    make_token("producer", ["intake"])
+    make_token("support", ["read"])
+    make_token("both", ["intake", "read"])
+    make_token("former", ["intake", "read"], revoked_at=datetime.now(UTC))
+    make_token("late", ["intake", "read"], expires_at=datetime.now(UTC) - timedelta(seconds=1))
     with own_api.client() as client:
         yield client
 
@@ -266,7 +274,7 @@ def test_with_tokens_any_host_may_ask(guarded: httpx.Client) -> None:
 def test_probes_stay_404_with_tokens(own_api: RunningApi, guarded: httpx.Client) -> None:
     """Nothing outside the prefix exists, so nothing there asks who you are."""
     assert guarded.get("/deliveries").status_code == 401
-    assert httpx.get(f"{own_api.url}/healthz", trust_env=False).status_code == 404
+    assert httpx.get(f"{own_api.url}/healthz", **PLAIN).status_code == 404
 
 
 def test_without_a_token_the_answer_comes_before_the_body_is_read(
@@ -284,13 +292,13 @@ def test_without_a_token_the_answer_comes_before_the_body_is_read(
 
 
 def test_a_new_token_counts_and_a_revoked_one_stops_within_two_seconds(
-    own_api: RunningApi, conn: Connection
+    own_api: RunningApi, conn: Connection, make_token: MakeToken
 ) -> None:
     """No restart; the first token closes the door to programs without one."""
     with own_api.client() as api:
         assert api.get("/deliveries").status_code == 200
 
-        token = make_token(conn, "first", ["read"])
+        token = make_token("first", ["read"])
         assert eventually(lambda: api.get("/deliveries").status_code == 401, within=2)
         assert api.get("/deliveries", headers=bearer(token)).status_code == 200
 

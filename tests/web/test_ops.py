@@ -24,7 +24,7 @@ from mailworkers.web.ops import Signs, health_app, metrics_app
 from mailworkers.web.serving import Listener, Server
 from tests.deliveries import put
 from tests.eventually import eventually
-from tests.web.conftest import Row, error_of, make_settings, with_status
+from tests.web.conftest import PLAIN, Row, error_of, make_settings, with_status
 
 Connection = psycopg.Connection[Row]
 
@@ -45,11 +45,11 @@ class Ops:
 
     def get(self, path: str) -> httpx.Response:
         """Ask the listener of `/health` and `/ready`."""
-        return httpx.get(f"{self.health}{path}", timeout=10, trust_env=False)
+        return httpx.get(f"{self.health}{path}", timeout=10, **PLAIN)
 
     def scrape(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
         """Return every sample of `/metrics` by name and labels."""
-        answer = httpx.get(f"{self.metrics}/metrics", timeout=10, trust_env=False)
+        answer = httpx.get(f"{self.metrics}/metrics", timeout=10, **PLAIN)
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
         return {
@@ -147,6 +147,7 @@ def test_a_frozen_redis_is_lost_within_two_seconds(servers: Servers, ops: Ops) -
     assert eventually(lambda: ops.get("/health").status_code == 200)
 
 
+@pytest.mark.slow
 def test_a_frozen_postgres_is_lost_within_two_seconds(
     servers: Servers, ops: Ops, conn: Connection
 ) -> None:
@@ -299,5 +300,5 @@ def test_many_askers_are_one_question(ops: Ops, conn: Connection) -> None:
 def test_everything_else_is_404_with_the_envelope(ops: Ops, path: str) -> None:
     """Each listener has its own routes and no other."""
     assert error_of(ops.get(path))["code"] == "not_found"
-    answer = httpx.get(f"{ops.metrics}/health", trust_env=False)
+    answer = httpx.get(f"{ops.metrics}/health", **PLAIN)
     assert error_of(answer)["code"] == "not_found"

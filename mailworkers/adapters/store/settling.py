@@ -16,6 +16,10 @@ class Settled(msgspec.Struct, frozen=True):
 
     delivery_id: UUID
     status: str
+    source: str
+    attempt_no: int
+    cycle_attempt: int
+    traceparent: str | None
     created_at: datetime | None
     finished_at: datetime | None
 

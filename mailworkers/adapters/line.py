@@ -1,0 +1,87 @@
+"""The line to the relay as one sender knows it: its session, and what the breaker makes of it."""
+
+import random
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from mailworkers.adapters.smtp import Session
+from mailworkers.adapters.smtp_settings import SmtpSettings
+from mailworkers.adapters.telemetry import Telemetry
+from mailworkers.core.adoption import verdict_of_poison
+from mailworkers.core.breaker import Breaker, State
+from mailworkers.core.errors import RelayUnavailable
+from mailworkers.core.replies import RecipientVerdict, Result, Verdict, judge, judge_unavailable
+from mailworkers.core.wire import Envelope, Reply, UnsafeOnWire
+
+
+class Line:
+    """One session at a time with the relay, kept between messages."""
+
+    def __init__(self, settings: SmtpSettings, telemetry: Telemetry) -> None:
+        self._session = Session(settings)
+        self._telemetry = telemetry
+        self.breaker = Breaker()
+
+    @property
+    def relay(self) -> str:
+        """Return the relay as `host:port`."""
+        return self._session.relay
+
+    @property
+    def state(self) -> State:
+        """Return what the breaker lets through now."""
+        return self.breaker.state(time.monotonic())
+
+    def seconds_to_probe(self) -> float:
+        """Return how long nothing may pass, 0 when something may."""
+        return self.breaker.seconds_to_probe(time.monotonic())
+
+    def attempt(
+        self,
+        envelope: Envelope,
+        mime: bytes,
+        *,
+        is_own_identity: bool,
+        before_dot: Callable[[tuple[Reply | None, ...]], bool],
+        tick: Callable[[], None],
+    ) -> Verdict:
+        """Return what one transaction came to, for every recipient of *envelope*.
+
+        What *before_dot* and *tick* raise comes out as it is; the session is closed then.
+        """
+        recipients = len(envelope.rcpt_to)
+        try:
+            if not self._session.is_usable():
+                self._session.open(tick=tick)
+            transaction = self._session.transact(envelope, mime, before_dot=before_dot, tick=tick)
+        except UnsafeOnWire as error:
+            self._telemetry.failed("message unsafe on the wire", error)
+            return verdict_of_poison(recipients)
+        except RelayUnavailable as error:
+            verdict = judge_unavailable(error.stage, error.reply, timed_out=error.timed_out)
+            nobody = (RecipientVerdict(Result.DEFERRED, verdict.reply),) * recipients
+            verdict = msgspec.structs.replace(verdict, recipients=nobody)
+        except BaseException:
+            self._session.close()
+            raise
+        else:
+            verdict = judge(transaction, own_identity=is_own_identity)
+        self._judge_relay(verdict)
+        return verdict
+
+    def _judge_relay(self, verdict: Verdict) -> None:
+        """Let the breaker take in what an attempt says about the relay."""
+        if not verdict.trips_breaker:
+            if self.breaker.note_success():
+                self._telemetry.relay_recovered()
+            return
+        reason = str(verdict.reply) if verdict.reply else str(verdict.attempt_status)
+        chance = random.random()  # noqa: S311
+        if self.breaker.note_fault(verdict.stage, reason, time.monotonic(), chance):
+            self._telemetry.relay_fault(verdict.stage, reason)
+
+    def close(self) -> None:
+        """Leave the relay politely."""
+        self._session.close()
