@@ -1,5 +1,10 @@
 -- Statements that move deliveries. The header of each names who makes which move; core/states.MOVES
 -- says the same and a test compares the two.
+--
+-- Two habits keep every plan at a lookup by index, whatever the planner believes. The clock is asked
+-- in a sub-select where an index is walked up to it: bare, it is volatile, so the walk goes on to the
+-- end and filters. And what was found under a LIMIT is taken up as an array: a join is planned for a
+-- tenth of the table when the limit is a parameter, an array for ten rows.
 
 -- name: accept
 -- consumer, api: (new) -> scheduled, queued, rendered, suppressed
@@ -97,8 +102,10 @@ WITH pair AS MATERIALIZED (
         failure = CASE WHEN e.status = 'failed' THEN 'rejected'
                        WHEN e.status = 'suppressed' AND %(stub)s THEN 'stub'
                        WHEN e.status = 'suppressed' THEN 'listed' END
+    -- Still what `due` locked. Its status is not asked again: that would let the planner walk the
+    -- index of all that are ready instead of looking these up.
     FROM envelope e
-    WHERE d.delivery_id = e.delivery_id AND d.status IN ('queued', 'rendered')
+    WHERE d.delivery_id = e.delivery_id AND d.lease_token IS NULL
     RETURNING d.*, e.due_at, e.ordinals, e.addresses, e.closed
 ), opened AS (
     INSERT INTO attempts (delivery_id, attempt_no, cycle_attempt, lease_token, leased_by)
@@ -215,13 +222,12 @@ SELECT delivery_id, status FROM moved;
 -- Makes ready what is due, oldest first; next_attempt_at stays: the sender tells its lateness by it.
 WITH due AS MATERIALIZED (
     SELECT delivery_id FROM deliveries
-    WHERE status IN ('scheduled', 'deferred') AND next_attempt_at <= clock_timestamp()
+    WHERE status IN ('scheduled', 'deferred') AND next_attempt_at <= (SELECT clock_timestamp())
       AND (expires_at IS NULL OR expires_at > clock_timestamp())
     ORDER BY next_attempt_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 UPDATE deliveries d SET status = ready_status(d.payload_mode), ready_at = clock_timestamp()
-FROM due
-WHERE d.delivery_id = due.delivery_id AND d.status IN ('scheduled', 'deferred')
+WHERE d.delivery_id = ANY (ARRAY(SELECT delivery_id FROM due)) AND d.status IN ('scheduled', 'deferred')
 RETURNING d.delivery_id;
 
 -- name: expired_leases
@@ -230,7 +236,7 @@ RETURNING d.delivery_id;
 SELECT delivery_id, source, lane, lease_token, cycle_attempt, attempt_no, retry_policy, traceparent,
     clock_timestamp() AS now
 FROM deliveries
-WHERE status = 'sending' AND next_attempt_at <= clock_timestamp()
+WHERE status = 'sending' AND next_attempt_at <= (SELECT clock_timestamp())
 ORDER BY next_attempt_at LIMIT %(limit)s;
 
 -- name: reclaim
@@ -276,7 +282,7 @@ SELECT delivery_id, status FROM moved;
 -- Ends what is past its expires_at: open recipients expire, then the recipients' rule holds.
 WITH due AS MATERIALIZED (
     SELECT delivery_id, status_when_open_become(delivery_id, 'expired') AS status FROM deliveries
-    WHERE expires_at IS NOT NULL AND expires_at <= clock_timestamp()
+    WHERE expires_at IS NOT NULL AND expires_at <= (SELECT clock_timestamp())
       AND status IN ('scheduled', 'queued', 'rendered', 'deferred')
     ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), moved AS (
@@ -303,7 +309,9 @@ SELECT delivery_id, source, status, attempt_no, cycle_attempt, traceparent FROM 
 -- (reads)
 -- How long until the clock has something to do: a retry, a send_at, the end of a lease, an expiry.
 SELECT least(
-    (SELECT next_attempt_at FROM deliveries WHERE status IN ('scheduled', 'deferred', 'sending')
+    (SELECT next_attempt_at FROM deliveries WHERE status IN ('scheduled', 'deferred')
+     ORDER BY next_attempt_at LIMIT 1),
+    (SELECT next_attempt_at FROM deliveries WHERE status = 'sending'
      ORDER BY next_attempt_at LIMIT 1),
     (SELECT expires_at FROM deliveries
      WHERE expires_at IS NOT NULL AND status IN ('scheduled', 'queued', 'rendered', 'deferred')
@@ -316,15 +324,15 @@ SELECT least(
 -- one statement. Their reservations stay for their own time.
 WITH old AS MATERIALIZED (
     SELECT delivery_id FROM deliveries
-    WHERE finished_at IS NOT NULL AND finished_at < clock_timestamp() - %(keep)s::interval
+    WHERE finished_at IS NOT NULL AND finished_at < (SELECT clock_timestamp()) - %(keep)s::interval
     ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-), a AS (DELETE FROM attempts t USING old WHERE t.delivery_id = old.delivery_id
-), r AS (DELETE FROM delivery_recipients t USING old WHERE t.delivery_id = old.delivery_id
-), p AS (DELETE FROM delivery_payloads t USING old WHERE t.delivery_id = old.delivery_id
-), l AS (DELETE FROM dead_letters t USING old WHERE t.delivery_id = old.delivery_id
+), a AS (DELETE FROM attempts t WHERE t.delivery_id = ANY (ARRAY(SELECT delivery_id FROM old))
+), r AS (DELETE FROM delivery_recipients t WHERE t.delivery_id = ANY (ARRAY(SELECT delivery_id FROM old))
+), p AS (DELETE FROM delivery_payloads t WHERE t.delivery_id = ANY (ARRAY(SELECT delivery_id FROM old))
+), l AS (DELETE FROM dead_letters t WHERE t.delivery_id = ANY (ARRAY(SELECT delivery_id FROM old))
 )
-DELETE FROM deliveries d USING old
-WHERE d.delivery_id = old.delivery_id AND d.finished_at IS NOT NULL
+DELETE FROM deliveries d
+WHERE d.delivery_id = ANY (ARRAY(SELECT delivery_id FROM old)) AND d.finished_at IS NOT NULL
 RETURNING d.delivery_id;
 
 -- name: leased_rows

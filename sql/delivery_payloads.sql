@@ -17,7 +17,7 @@ SELECT mime FROM delivery_payloads WHERE delivery_id = %(delivery_id)s;
 SELECT delivery_id, finished_at, lane, status NOT IN ('failed', 'dead_letter', 'uncertain') AS may_go
 FROM deliveries
 WHERE finished_at IS NOT NULL AND (finished_at, delivery_id) > (%(after)s, %(after_id)s)
-  AND finished_at < clock_timestamp() - %(keep)s::interval
+  AND finished_at < (SELECT clock_timestamp()) - %(keep)s::interval
 ORDER BY finished_at, delivery_id LIMIT %(limit)s;
 
 -- name: delete_payloads

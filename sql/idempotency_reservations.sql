@@ -12,14 +12,20 @@ SELECT delivery_id FROM deliveries WHERE delivery_id = ANY (%(delivery_ids)b::uu
 
 -- name: delete_reservations
 -- (writes)
--- A reservation goes when its time has passed and its delivery is final or gone.
+-- Walks reservations in the order of their age, a stretch at a time: one goes when its time has
+-- passed and its delivery is final or gone. Those that must stay are passed once a walk, not once a
+-- stretch: there may be a month of scheduled mail. Nothing ever changes a reservation, so its place
+-- (ctid) is safe to delete by.
 WITH old AS MATERIALIZED (
-    SELECT r.source, r.idempotency_key FROM idempotency_reservations r
-    WHERE r.created_at < clock_timestamp() - %(keep)s::interval
-      AND NOT EXISTS (SELECT FROM deliveries d
-                      WHERE d.delivery_id = r.delivery_id AND d.finished_at IS NULL)
-    ORDER BY r.created_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    SELECT r.ctid AS place, r.created_at, NOT EXISTS (
+        SELECT FROM deliveries d
+        WHERE d.delivery_id = r.delivery_id AND d.finished_at IS NULL) AS may_go
+    FROM idempotency_reservations r
+    WHERE r.created_at > %(after)s AND r.created_at < (SELECT clock_timestamp()) - %(keep)s::interval
+    ORDER BY r.created_at LIMIT %(limit)s
+), gone AS (
+    DELETE FROM idempotency_reservations r
+    WHERE r.ctid = ANY (ARRAY(SELECT place FROM old WHERE may_go))
+    RETURNING r.source
 )
-DELETE FROM idempotency_reservations r USING old
-WHERE r.source = old.source AND r.idempotency_key = old.idempotency_key
-RETURNING r.source;
+SELECT count(*), (SELECT count(*) FROM gone), max(created_at) FROM old;

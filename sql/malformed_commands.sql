@@ -13,8 +13,8 @@ RETURNING stream_entry_id;
 -- (writes)
 WITH old AS MATERIALIZED (
     SELECT malformed_id FROM malformed_commands
-    WHERE received_at < clock_timestamp() - %(keep)s::interval
+    WHERE received_at < (SELECT clock_timestamp()) - %(keep)s::interval
     ORDER BY received_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
-DELETE FROM malformed_commands m USING old WHERE m.malformed_id = old.malformed_id
+DELETE FROM malformed_commands m WHERE m.malformed_id = ANY (ARRAY(SELECT malformed_id FROM old))
 RETURNING m.malformed_id;

@@ -112,7 +112,9 @@ SELECT status, lane, count(*) FROM deliveries
 WHERE status IN ('queued', 'rendered') GROUP BY status, lane
 UNION ALL
 SELECT status, lane, count(*) FROM deliveries
-WHERE status IN ('scheduled', 'deferred', 'sending') GROUP BY status, lane;
+WHERE status IN ('scheduled', 'deferred') GROUP BY status, lane
+UNION ALL
+SELECT status, lane, count(*) FROM deliveries WHERE status = 'sending' GROUP BY status, lane;
 
 -- name: oldest_due
 -- (reads)
@@ -129,11 +131,10 @@ FROM (
     UNION ALL
     SELECT late.lane, late.since
     FROM (
-        SELECT lane, next_attempt_at AS since, status FROM deliveries
-        WHERE status IN ('scheduled', 'deferred', 'sending') AND next_attempt_at < clock_timestamp()
+        SELECT lane, next_attempt_at AS since FROM deliveries
+        WHERE status IN ('scheduled', 'deferred') AND next_attempt_at < (SELECT clock_timestamp())
         ORDER BY next_attempt_at LIMIT 1000
     ) late
-    WHERE late.status <> 'sending'
 ) waiting
 GROUP BY waiting.lane;
 

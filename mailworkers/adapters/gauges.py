@@ -16,18 +16,16 @@ import psycopg
 import redis
 
 from mailworkers.adapters import stream
-from mailworkers.adapters.db import Connection
 from mailworkers.adapters.metrics import Readings
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.store import reads
-from mailworkers.adapters.store.pool import Pool
+from mailworkers.adapters.store.pool import PATIENCE, Connection, Pool
 from mailworkers.core.errors import StoreUnavailable
 from mailworkers.core.states import Status
 
 ROLES = ("consumer", "scheduler", "sender", "retention", "api", "monitor")
 # Three heartbeats.
 SILENCE = timedelta(seconds=15)
-PATIENCE = timedelta(seconds=2)
 _QUICK = timedelta(milliseconds=500)
 _SLOW = timedelta(seconds=20)
 _SCRAPE = timedelta(seconds=2)

@@ -270,7 +270,9 @@ class Waker:
             return False
         seconds = min(timeout, self._poll).total_seconds()
         try:
-            self._redis.blpop([key], timeout=max(seconds, 0.01))
+            if self._redis.blpop([key], timeout=max(seconds, 0.01)):
+                # Whoever woke looks at everything; what it leaves, it wakes others for.
+                self._redis.delete(key)
         except redis.RedisError:
             self._note_loss()
             return False

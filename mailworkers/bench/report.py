@@ -1,12 +1,15 @@
 """What a scenario answers: figures by plain names, the same words in the table and in JSON."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from mailworkers.bench.arrivals import Check
+from mailworkers.bench.cpu import Spent
 from mailworkers.bench.figures import Figure
+
+_QUIET = 0.1  # cores that others may use
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -20,6 +23,23 @@ class Report(msgspec.Struct, frozen=True):
     check: Check
     settings: Mapping[str, Any]
     surroundings: Mapping[str, Mapping[str, Any]]
+
+
+def costs(spent: Sequence[Spent], messages: int) -> dict[str, Figure | None]:
+    """Return the CPU seconds for 1,000 of *messages*, of all and of each kind of process.
+
+    `other_cores` is what the rest of the machine used meanwhile.
+    """
+    name = "cpu_seconds_per_1000"
+    each = 1000 / messages
+    return {
+        name: Figure.of((one.total * each for one in spent), digits=3),
+        **{
+            f"{name}_{kind}": Figure.of((one.by_kind[kind] * each for one in spent), digits=3)
+            for kind in spent[0].by_kind
+        },
+        "other_cores": Figure.of((one.other_cores for one in spent), digits=2),
+    }
 
 
 def as_object(report: Report) -> dict[str, Any]:
@@ -46,13 +66,24 @@ def rows(report: Report) -> Iterator[tuple[str, str, str, str]]:
         if figure is None:
             yield name, "not measured", "", ""
         else:
-            yield name, f"{figure.median:,}", f"{figure.least:,}", f"{figure.most:,}"
+            yield name, f"{figure.median:,g}", f"{figure.least:,g}", f"{figure.most:,g}"
 
 
 def facts(report: Report) -> Iterator[tuple[str, str]]:
     """Yield what the figures were measured with and on, one line of text each."""
     for name, group in (("settings", report.settings), *report.surroundings.items()):
         yield name, ", ".join(f"{key} {value}" for key, value in group.items())
+
+
+def doubt(report: Report) -> str | None:
+    """Return in words why the figures say little, None when nothing speaks against them."""
+    others = report.figures.get("other_cores")
+    if others is None or others.median <= _QUIET:
+        return None
+    return (
+        f"the machine was not quiet: others used {others.median:g} cores meanwhile. Rates say "
+        "little, CPU seconds are too high; compare what was measured side by side"
+    )
 
 
 def verdict(check: Check) -> str:

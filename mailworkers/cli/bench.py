@@ -144,7 +144,7 @@ def _setup(shared: dict[str, Any], **more: Any) -> Any:
 
 def _show(report: Any, *, as_json: bool) -> None:
     """Print *report*; the exit code says whether every message arrived exactly once."""
-    from mailworkers.bench.report import as_object, facts, rows, verdict
+    from mailworkers.bench.report import as_object, doubt, facts, rows, verdict
     from mailworkers.cli.output import print_facts, print_json, print_table
 
     if as_json:
@@ -153,6 +153,8 @@ def _show(report: Any, *, as_json: bool) -> None:
         print_table(("figure", "median", "least", "most"), rows(report))
         print_facts(facts(report))
         click.echo(f"\n{verdict(report.check)}")
+    if found := doubt(report):
+        click.echo(f"mailworkers: {found}", err=True)
     if not report.check.is_exactly_once:
         click.echo(f"mailworkers: {verdict(report.check)}", err=True)
         sys.exit(1)

@@ -52,6 +52,27 @@ class _PayloadWalk:
         return deleted, len(rows) == BATCH
 
 
+class _ReservationWalk:
+    """Walks reservations from the oldest to those too young, anew at every interval.
+
+    One that is skipped, being made in the same microsecond as the last of a stretch, goes the next
+    time.
+    """
+
+    def __init__(self, keep: timedelta) -> None:
+        self._keep = keep
+        self._after = _BEGINNING[0]
+
+    def advance(self, context: process.Context) -> tuple[int, bool]:
+        """Handle one stretch; return how many reservations went and whether there is more."""
+        stretch = statements.delete_reservations(
+            context.database.conn, after=self._after, keep=self._keep, limit=BATCH
+        )
+        has_more = stretch.seen == BATCH
+        self._after = stretch.last if has_more and stretch.last else _BEGINNING[0]
+        return stretch.deleted, has_more
+
+
 class Retention:
     """One batch of one kind a step, until nothing is left; then the interval."""
 
@@ -62,6 +83,7 @@ class Retention:
         self._next_run = 0.0
         auth = _PayloadWalk(_LONGEST_STATEMENT, is_auth_only=True)
         others = _PayloadWalk(settings.payload_retention, is_auth_only=False)
+        reservations = _ReservationWalk(settings.idempotency_ttl)
         self._duties: dict[str, Callable[[], tuple[int, bool]]] = {
             "auth_payloads": lambda: auth.advance(context),
             "payloads": lambda: others.advance(context),
@@ -71,9 +93,7 @@ class Retention:
             "malformed": lambda: self._delete(
                 statements.delete_malformed, settings.malformed_retention
             ),
-            "reservations": lambda: self._delete(
-                statements.delete_reservations, settings.idempotency_ttl
-            ),
+            "reservations": lambda: reservations.advance(context),
         }
         self._pending: list[str] = []
 

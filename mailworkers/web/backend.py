@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 
 from litestar import Request
 
-from mailworkers.adapters.db import Connection
-from mailworkers.adapters.store.pool import Pool
+from mailworkers.adapters.store.pool import Connection, Pool
 from mailworkers.core.commands import Command, Refusal, SourceKind
 from mailworkers.core.states import Lane
 from mailworkers.web.accepting import Accepted, Acceptor

@@ -10,9 +10,9 @@ import msgspec
 from litestar import Request, Response, get
 from litestar.params import PathParameter, QueryParameter
 
-from mailworkers.adapters.db import Connection
 from mailworkers.adapters.store import reads
 from mailworkers.adapters.store.operator_actions import record_action
+from mailworkers.adapters.store.pool import Connection
 from mailworkers.adapters.store.reads import LANES, Delivery, DeliveryFilter, Position
 from mailworkers.core.addresses import AddressError, canonical, parse_mailbox
 from mailworkers.core.commands import SourceKind
@@ -38,6 +38,28 @@ Cursor = Annotated[
 DeliveryId = Annotated[UUID, PathParameter(description="the id of a delivery")]
 
 
+# The filters of the list. A misspelt one is refused, so that it does not show everything.
+Statuses = Annotated[
+    list[Status] | None, QueryParameter(description="one of these; may be repeated")
+]
+Sources = Annotated[list[str] | None, QueryParameter(description="one of these; may be repeated")]
+Lanes = Annotated[
+    list[Literal["auth", "normal", "bulk"]] | None,
+    QueryParameter(description="one of these; may be repeated"),
+]
+To = Annotated[
+    str | None, QueryParameter(max_length=1000, description="in To, Cc or Bcc, in any case")
+]
+Template = Annotated[str | None, QueryParameter(max_length=100, description="a template_id")]
+From = Annotated[
+    datetime | None,
+    QueryParameter(name="from", description="accepted at this time or later, RFC 3339"),
+]
+Until = Annotated[
+    datetime | None, QueryParameter(name="to", description="accepted before this time, RFC 3339")
+]
+
+
 @get(
     "/deliveries",
     guards=[needs("read")],
@@ -49,30 +71,13 @@ DeliveryId = Annotated[UUID, PathParameter(description="the id of a delivery")]
 )
 async def get_deliveries(
     request: WebRequest,
-    status: Annotated[
-        list[Status] | None, QueryParameter(description="one of these; may be repeated")
-    ] = None,
-    source: Annotated[
-        list[str] | None, QueryParameter(description="one of these; may be repeated")
-    ] = None,
-    lane: Annotated[
-        list[Literal["auth", "normal", "bulk"]] | None,
-        QueryParameter(description="one of these; may be repeated"),
-    ] = None,
-    recipient: Annotated[
-        str | None, QueryParameter(max_length=1000, description="in To, Cc or Bcc, in any case")
-    ] = None,
-    template: Annotated[
-        str | None, QueryParameter(max_length=100, description="a template_id")
-    ] = None,
-    created_from: Annotated[
-        datetime | None,
-        QueryParameter(name="from", description="accepted at this time or later, RFC 3339"),
-    ] = None,
-    created_to: Annotated[
-        datetime | None,
-        QueryParameter(name="to", description="accepted before this time, RFC 3339"),
-    ] = None,
+    status: Statuses = None,
+    source: Sources = None,
+    lane: Lanes = None,
+    recipient: To = None,
+    template: Template = None,
+    created_from: From = None,
+    created_to: Until = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> DeliveryPage:
@@ -91,11 +96,7 @@ async def get_deliveries(
     )
     before = read_cursor(cursor) if cursor else None
     address = _canonical(recipient) if recipient else None
-
-    def question(conn: Connection) -> DeliveryPage:
-        return _page(conn, wanted, address, before, limit)
-
-    return await backend_of(request).ask(question)
+    return await backend_of(request).ask(lambda conn: _page(conn, wanted, address, before, limit))
 
 
 def _certain(name: str, at: datetime | None) -> datetime | None:

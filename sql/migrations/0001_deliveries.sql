@@ -73,13 +73,18 @@ WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_
 CREATE INDEX deliveries_ready ON deliveries (lane, source, ready_at)
     WHERE status IN ('queued', 'rendered');
 CREATE INDEX deliveries_due ON deliveries (next_attempt_at)
-    WHERE status IN ('scheduled', 'deferred', 'sending');
+    WHERE status IN ('scheduled', 'deferred');
+-- Apart from those: the ends of leases would otherwise lie among a million times to come.
+CREATE INDEX deliveries_lease_ends ON deliveries (next_attempt_at) WHERE status = 'sending';
 CREATE INDEX deliveries_expiring ON deliveries (expires_at)
     WHERE expires_at IS NOT NULL AND status IN ('scheduled', 'queued', 'rendered', 'deferred');
 CREATE INDEX deliveries_leased ON deliveries (leased_by) WHERE leased_by IS NOT NULL;
 -- Retention walks this from where it stopped: an end is always written at the right edge.
 CREATE INDEX deliveries_finished ON deliveries (finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX deliveries_newest ON deliveries (created_at, delivery_id);
+-- What an operator looks for is one of a hundred: its list must not be read out of the other 99.
+CREATE INDEX deliveries_in_trouble ON deliveries (created_at, delivery_id)
+    WHERE status IN ('failed', 'dead_letter', 'uncertain');
 
 -- "Did this person get it?" is the operator's first question: hence the index on canonical.
 CREATE TABLE delivery_recipients (

@@ -13,8 +13,8 @@ _PACKAGE = Path(db.__file__).resolve().parent.parent
 
 def _headers() -> dict[str, list[str]]:
     return {
-        name: [line for line in body.decode().splitlines() if line.startswith("--")]
-        for name, body in db.SQL.items()
+        name: [line for line in body.splitlines() if line.startswith("--")]
+        for name, body in db.read_statements().items()
     }
 
 
@@ -49,8 +49,8 @@ def test_reading_statements_do_not_write() -> None:
     writes = re.compile(r"^\s*(INSERT|UPDATE|DELETE)|FOR UPDATE", re.MULTILINE)
     offenders = [
         name
-        for name, body in db.SQL.items()
-        if body.startswith(b"-- (reads)") and writes.search(body.decode())
+        for name, body in db.read_statements().items()
+        if body.startswith("-- (reads)") and writes.search(body)
     ]
 
     assert offenders == []
@@ -75,3 +75,8 @@ def test_the_recipients_rule_is_the_same_in_sql_and_in_python(conn: db.Connectio
             "SELECT closing_status(%s::text[])", [[str(status) for status in chosen]]
         ).fetchone()
         assert found == (closing_status(chosen),), chosen
+
+
+def test_every_statement_fits_what_the_driver_remembers() -> None:
+    """psycopg reads a statement of more than 4,096 bytes anew at every call."""
+    assert [name for name, body in db.SQL.items() if len(body) > 4096] == []

@@ -21,6 +21,8 @@ from psycopg.pq import TransactionStatus
 from mailworkers.adapters.db import Connection, connection_parameters, translated
 from mailworkers.core.errors import StoreUnavailable
 
+__all__ = ["PATIENCE", "Connection", "Pool", "Watchdog"]
+
 PATIENCE = timedelta(seconds=2)
 _TICK = timedelta(milliseconds=250)
 
@@ -36,7 +38,10 @@ class Pool:
         parameters = connection_parameters(dsn, application)
         # The server gives up first where it can: our own clock only catches one that is frozen.
         milliseconds = int(limit / timedelta(milliseconds=1))
-        parameters["options"] += f" -c statement_timeout={milliseconds}"
+        # People ask differently each time, and a plan for a small table must not outlive it.
+        parameters["options"] += (
+            f" -c statement_timeout={milliseconds} -c plan_cache_mode=force_custom_plan"
+        )
         parameters["connect_timeout"] = int(PATIENCE.total_seconds())
         self._parameters = parameters
         self._size = size

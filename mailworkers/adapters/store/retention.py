@@ -17,6 +17,14 @@ class FinishedPayload(msgspec.Struct, frozen=True):
     may_go: bool
 
 
+class ReservationStretch(msgspec.Struct, frozen=True):
+    """How many reservations were looked at and deleted, and when the last one seen was made."""
+
+    seen: int
+    deleted: int
+    last: datetime | None
+
+
 def finished_payloads(
     conn: Connection, *, after: tuple[datetime, UUID], keep: timedelta, limit: int
 ) -> list[FinishedPayload]:
@@ -36,9 +44,15 @@ def delete_deliveries(conn: Connection, *, keep: timedelta, limit: int) -> int:
     return len(run(conn, "delete_deliveries", keep=keep, limit=limit))
 
 
-def delete_reservations(conn: Connection, *, keep: timedelta, limit: int) -> int:
-    """Delete up to *limit* reservations older than *keep* whose delivery is final or gone."""
-    return len(run(conn, "delete_reservations", keep=keep, limit=limit))
+def delete_reservations(
+    conn: Connection, *, after: datetime, keep: timedelta, limit: int
+) -> ReservationStretch:
+    """Look at the next *limit* reservations made after *after* and more than *keep* ago.
+
+    Those whose delivery is final or gone are deleted.
+    """
+    rows = run(conn, "delete_reservations", after=after, keep=keep, limit=limit)
+    return ReservationStretch(*rows[0])
 
 
 def delete_malformed(conn: Connection, *, keep: timedelta, limit: int) -> int:

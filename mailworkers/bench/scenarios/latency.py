@@ -17,7 +17,7 @@ from mailworkers.bench.cpu import Spent
 from mailworkers.bench.figures import Figure, percentile
 from mailworkers.bench.machine import describe
 from mailworkers.bench.progress import Progress
-from mailworkers.bench.report import Report
+from mailworkers.bench.report import Report, costs
 from mailworkers.bench.testbed import Setup, Testbed
 
 WARM_UP = 200  # messages before the first run
@@ -125,7 +125,6 @@ def _nanoseconds(at: datetime) -> int:
 
 
 def _figures(runs: list[_Run], offer: Offer) -> dict[str, Figure | None]:
-    thousands = offer.rate * offer.seconds / 1000
     figures: dict[str, Figure | None] = {}
     for name, each in (("accepted", "from_accepted"), ("xadd", "from_xadd")):
         for phase in ("offered", "idle"):
@@ -134,8 +133,4 @@ def _figures(runs: list[_Run], offer: Offer) -> dict[str, Figure | None]:
             figures[f"{prefix}_p50_ms"] = Figure.of((percentile(t, 0.5) for t in times), digits=2)
             figures[f"{prefix}_p99_ms"] = Figure.of((percentile(t, 0.99) for t in times), digits=2)
             figures[f"{prefix}_max_ms"] = Figure.of((max(t) for t in times), digits=2)
-    figures["cpu_seconds_per_1000"] = Figure.of(
-        (run.spent.total / thousands for run in runs), digits=3
-    )
-    figures["other_cores"] = Figure.of((run.spent.other_cores for run in runs), digits=2)
-    return figures
+    return {**figures, **costs([run.spent for run in runs], offer.rate * offer.seconds)}

@@ -19,7 +19,7 @@ from mailworkers.bench.machine import describe
 from mailworkers.bench.postfix_tools import find_tools
 from mailworkers.bench.profiling import profiled
 from mailworkers.bench.progress import Progress
-from mailworkers.bench.report import Report
+from mailworkers.bench.report import Report, costs
 from mailworkers.bench.testbed import Setup, Testbed
 from mailworkers.bench.wire import measure_wire
 
@@ -129,13 +129,6 @@ def _wire(load: Load, repeat: int, progress: Progress) -> Figure | None:
 
 
 def _figures(runs: list[_Run], load: Load, wire: Figure | None) -> dict[str, Figure | None]:
-    thousands = load.messages / 1000
-    costs = {
-        f"cpu_seconds_per_1000_{kind}": Figure.of(
-            (run.spent.by_kind[kind] / thousands for run in runs), digits=3
-        )
-        for kind in runs[0].spent.by_kind
-    }
     ratio = Figure.of((run.whole / wire.median for run in runs), digits=3) if wire else None
     return {
         "messages_per_second": Figure.of((run.whole for run in runs), digits=0),
@@ -143,9 +136,7 @@ def _figures(runs: list[_Run], load: Load, wire: Figure | None) -> dict[str, Fig
         "drain_per_second": Figure.of((run.drain for run in runs), digits=0),
         "wire_per_second": wire,
         "ratio_to_wire": ratio,
-        "cpu_seconds_per_1000": Figure.of((run.spent.total / thousands for run in runs), digits=3),
-        **costs,
-        "other_cores": Figure.of((run.spent.other_cores for run in runs), digits=2),
+        **costs([run.spent for run in runs], load.messages),
     }
 
 
