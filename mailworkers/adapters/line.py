@@ -1,16 +1,16 @@
 """The line to the relay as one sender knows it: its session, and what the breaker makes of it."""
 
 import random
-import time
 from collections.abc import Callable
 
 import msgspec
 
+from mailworkers.adapters.settings import Settings
+from mailworkers.adapters.shared_breaker import SharedBreaker
 from mailworkers.adapters.smtp import Session
-from mailworkers.adapters.smtp_settings import SmtpSettings
 from mailworkers.adapters.telemetry import Telemetry
 from mailworkers.core.adoption import verdict_of_poison
-from mailworkers.core.breaker import Breaker, State
+from mailworkers.core.breaker import State
 from mailworkers.core.errors import RelayUnavailable
 from mailworkers.core.replies import RecipientVerdict, Result, Verdict, judge, judge_unavailable
 from mailworkers.core.wire import Envelope, Reply, UnsafeOnWire
@@ -19,10 +19,10 @@ from mailworkers.core.wire import Envelope, Reply, UnsafeOnWire
 class Line:
     """One session at a time with the relay, kept between messages."""
 
-    def __init__(self, settings: SmtpSettings, telemetry: Telemetry) -> None:
-        self._session = Session(settings)
+    def __init__(self, settings: Settings, telemetry: Telemetry) -> None:
+        self._session = Session(settings.smtp_settings())
         self._telemetry = telemetry
-        self.breaker = Breaker()
+        self._breaker = SharedBreaker(settings, self.relay)
 
     @property
     def relay(self) -> str:
@@ -32,11 +32,16 @@ class Line:
     @property
     def state(self) -> State:
         """Return what the breaker lets through now."""
-        return self.breaker.state(time.monotonic())
+        return self._breaker.state()
+
+    @property
+    def reason(self) -> str:
+        """Return why the breaker is not closed, "" when it is."""
+        return self._breaker.reason
 
     def seconds_to_probe(self) -> float:
         """Return how long nothing may pass, 0 when something may."""
-        return self.breaker.seconds_to_probe(time.monotonic())
+        return self._breaker.seconds_to_probe()
 
     def attempt(
         self,
@@ -74,14 +79,15 @@ class Line:
     def _judge_relay(self, verdict: Verdict) -> None:
         """Let the breaker take in what an attempt says about the relay."""
         if not verdict.trips_breaker:
-            if self.breaker.note_success():
+            if self._breaker.note_success():
                 self._telemetry.relay_recovered()
             return
         reason = str(verdict.reply) if verdict.reply else str(verdict.attempt_status)
         chance = random.random()  # noqa: S311
-        if self.breaker.note_fault(verdict.stage, reason, time.monotonic(), chance):
+        if self._breaker.note_fault(verdict.stage, reason, chance):
             self._telemetry.relay_fault(verdict.stage, reason)
 
     def close(self) -> None:
         """Leave the relay politely."""
         self._session.close()
+        self._breaker.close()

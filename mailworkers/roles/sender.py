@@ -76,7 +76,7 @@ class Sender:
         self._policies = retry_policies(settings)
         self._parked = parked_lanes(settings)
         self._is_stub = settings.smtp_mode == "stub"
-        self._line = None if self._is_stub else Line(settings.smtp_settings(), context.telemetry)
+        self._line = None if self._is_stub else Line(settings, context.telemetry)
         self._journal = SenderJournal(settings.state_dir)
         self._outcomes = Outcomes(context.database, self._journal, context.telemetry)
         self._adopter = Adopter(settings.state_dir, self._policies, self._parked, context.telemetry)
@@ -146,11 +146,8 @@ class Sender:
             self._hand_back()
         self._journal.renew()
         if self._line is not None:
-            breaker = self._line.breaker
-            self._context.heartbeat.detail = {
-                "breaker": str(self._line_state()),
-                "reason": breaker.reason,
-            }
+            state, reason = self._line_state(), self._line.reason
+            self._context.heartbeat.detail = {"breaker": str(state), "reason": reason}
 
     # Leasing.
 

@@ -10,6 +10,7 @@ from mailworkers.adapters import db, store
 from mailworkers.core.states import Failure, Lane, Status
 from mailworkers.roles.sender import Sender
 from tests.deliveries import accept, attempts, new_delivery, recipient_statuses, row, status
+from tests.eventually import eventually
 from tests.relay import Relay, accepting, close, reset
 
 Build = Callable[..., Sender]
@@ -188,12 +189,9 @@ def test_a_relay_that_is_down_costs_a_delivery_nothing_but_time(
     _steps(sender)
     before = row(conn, new.delivery_id)
     relay.start()
-    assert sender._line is not None
-    sender._line.breaker.probe_at = 0.0  # the time of the probe has come
-    sender.step()
+    eventually(lambda: sender.step() and status(conn, new.delivery_id) == Status.SENT)
 
     assert (before["status"], before["cycle_attempt"]) == ("queued", 0)
-    assert status(conn, new.delivery_id) == Status.SENT
 
 
 @pytest.mark.parametrize("ending", [reset, close])
@@ -334,3 +332,43 @@ def test_bytes_that_could_be_read_as_something_else_are_poison(
     after = row(conn, new.delivery_id)
     assert (after["status"], after["failure"]) == (Status.FAILED, Failure.POISON)
     assert relay.accepted == []
+
+
+def test_a_breaker_opened_by_one_sender_is_open_for_all_and_one_probes(
+    build: Build, relay: Relay, conn: db.Connection
+) -> None:
+    """The others neither lease nor ask the relay; when it is back, all of them go on."""
+    one, two = (build(Sender, MAIL_SMTP_ADDR=relay.addr) for _ in range(2))
+    news = [new_delivery() for _ in range(3)]
+    relay.says("554 not today")
+    accept(conn, *news)
+
+    _steps(one, 10)
+    sessions = len(relay.commands)
+    assert two.step() is False
+    assert len(relay.commands) == sessions
+    relay.says("220 hello again")
+
+    def all_sent() -> bool:
+        one.step()
+        two.step()
+        return all(status(conn, new.delivery_id) == Status.SENT for new in news)
+
+    eventually(all_sent, within=10)
+    assert [row(conn, new.delivery_id)["cycle_attempt"] for new in news] == [1, 1, 1]
+
+
+def test_without_redis_each_sender_judges_for_itself(
+    build: Build, relay: Relay, conn: db.Connection
+) -> None:
+    """The breaker opens and closes all the same."""
+    sender = build(Sender, MAIL_SMTP_ADDR=relay.addr, MAIL_REDIS_MASTER_ADDR="unix:/nowhere")
+    new = new_delivery()
+    relay.says("554 not today")
+    accept(conn, new)
+
+    _steps(sender, 10)
+    assert sender.step() is False
+    relay.says("220 hello again")
+
+    eventually(lambda: sender.step() and status(conn, new.delivery_id) == Status.SENT, within=10)
