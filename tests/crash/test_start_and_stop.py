@@ -1,0 +1,114 @@
+"""How a role starts, waits and stops: exit codes and bounds of contract section 1."""
+
+import signal
+import subprocess
+import time
+
+import pytest
+
+from mailworkers.adapters import db
+from mailworkers.core.states import Status
+from mailworkers.embedded.servers import Servers
+from tests.crash.processes import Roles
+from tests.deliveries import accept, new_delivery, status
+from tests.eventually import eventually
+from tests.relay import Relay, hang
+
+ROLES = ("consumer", "scheduler", "sender", "retention")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_an_idle_role_stops_at_once_with_exit_code_0(roles: Roles, role: str) -> None:
+    """Within two seconds (N-10), with a line that says so."""
+    process = roles.start(role)
+    eventually(lambda: "role started" in roles.logs(), within=20)
+
+    process.signal(signal.SIGTERM)
+    began = time.monotonic()
+
+    assert process.wait(10) == 0
+    assert time.monotonic() - began < 2
+    assert "role stopped" in roles.logs()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("MAIL_SMTP_MODE", "carrier-pigeon"),
+        ("MAIL_RETRY_LADDER", "5 seconds"),
+        ("MAIL_LEASE", "10s"),
+        ("MAIL_TEMPLATE_DIR", "/nowhere/at/all"),
+    ],
+)
+def test_a_wrong_setting_ends_the_start_with_78_and_names_itself(
+    roles: Roles, variable: str, value: str
+) -> None:
+    """One line that says which variable, and supervisord does not try again."""
+    process = roles.start("consumer", **{variable: value})
+
+    assert process.wait() == 78
+    assert variable in roles.logs()
+
+
+def test_a_schema_that_is_too_new_ends_the_start_with_78(roles: Roles, conn: db.Connection) -> None:
+    """Old code must not touch what it does not understand; the line says what to do."""
+    conn.execute("INSERT INTO schema_versions (version, oldest_code) VALUES (999, 999)")
+    try:
+        process = roles.start("scheduler")
+        assert process.wait() == 78
+    finally:
+        conn.execute("DELETE FROM schema_versions WHERE version = 999")
+    assert "upgrade mailworkers" in roles.logs()
+
+
+def test_a_second_signal_ends_a_role_at_once(
+    roles: Roles, relay: Relay, conn: db.Connection
+) -> None:
+    """The relay holds back its answer to the dot; whoever stops twice means it."""
+    relay.says(DOT=hang)
+    new = new_delivery()
+    accept(conn, new)
+    sender = roles.start("sender")
+    eventually(lambda: relay.commands and "DATA" in relay.commands[-1], within=20)
+
+    sender.signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        sender.wait(1)
+    sender.signal(signal.SIGTERM)
+
+    assert sender.wait(2) == 1
+
+
+def test_a_role_that_waits_for_the_answer_to_its_dot_ends_in_time_all_the_same(
+    roles: Roles, relay: Relay, conn: db.Connection
+) -> None:
+    """Within MAIL_SHUTDOWN_TIMEOUT; the next sender finds the doubt in the journal."""
+    relay.says(DOT=[hang, "250 ok"])
+    new = new_delivery()
+    accept(conn, new)
+    sender = roles.start("sender", MAIL_SHUTDOWN_TIMEOUT="2s")
+    eventually(lambda: relay.commands and "DATA" in relay.commands[-1], within=20)
+
+    sender.signal(signal.SIGTERM)
+    began = time.monotonic()
+    assert sender.wait(10) == 0
+    assert time.monotonic() - began < 4
+
+    roles.start("sender")
+    roles.start("scheduler")
+    eventually(lambda: status(conn, new.delivery_id) == Status.SENT, within=20)
+    assert len(relay.accepted) == 1
+
+
+def test_a_role_started_before_its_postgres_waits_for_it(
+    servers: Servers, roles: Roles, conn: db.Connection
+) -> None:
+    """It says that it waits, once, and does not exit."""
+    unreachable = "host=127.0.0.1 port=9 user=nobody dbname=nothing"
+    process = roles.start("scheduler", MAIL_POSTGRES_PRIMARY_DSN=unreachable)
+
+    eventually(lambda: "store lost" in roles.logs(), within=20)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1.5)  # several tries pass
+
+    assert roles.logs().count("store lost") == 1
