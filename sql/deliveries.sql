@@ -49,7 +49,7 @@ FROM input i JOIN reserved USING (delivery_id)
 RETURNING delivery_id;
 
 -- name: lease_ready
--- sender: queued, rendered -> sending, sent, suppressed, failed
+-- sender: queued, rendered -> sending, sent, suppressed, failed, dead_letter, uncertain
 -- Leases up to n ready deliveries and opens their attempts. Lanes come in the order given; inside a
 -- lane the sources take turns, those after the one served last first. Recipients listed since (all
 -- of them in stub mode) are dropped; when none is left the delivery ends here, by the recipients' rule.
@@ -99,9 +99,9 @@ WITH pair AS MATERIALIZED (
         attempt_no = d.attempt_no + (e.ordinals IS NOT NULL)::integer,
         cycle_attempt = d.cycle_attempt + (e.ordinals IS NOT NULL)::integer,
         finished_at = CASE WHEN e.ordinals IS NULL THEN clock_timestamp() END,
-        failure = CASE WHEN e.status = 'failed' THEN 'rejected'
-                       WHEN e.status = 'suppressed' AND %(stub)s THEN 'stub'
-                       WHEN e.status = 'suppressed' THEN 'listed' END
+        failure = CASE e.status WHEN 'failed' THEN 'rejected' WHEN 'dead_letter' THEN 'exhausted'
+                                WHEN 'uncertain' THEN 'unknown'
+                                WHEN 'suppressed' THEN CASE WHEN %(stub)s THEN 'stub' ELSE 'listed' END END
     -- Still what `due` locked. Its status is not asked again: that would let the planner walk the
     -- index of all that are ready instead of looking these up.
     FROM envelope e
@@ -113,8 +113,9 @@ WITH pair AS MATERIALIZED (
     FROM moved WHERE status = 'sending'
 ), entered AS (
     INSERT INTO dead_letters (delivery_id, cause, attempt_no, cycle_attempt, reason)
-    SELECT delivery_id, 'permanent', attempt_no, cycle_attempt, 'the other recipients were refused'
-    FROM moved WHERE status = 'failed'
+    SELECT delivery_id, CASE status WHEN 'failed' THEN 'permanent' ELSE 'exhausted' END,
+        attempt_no, cycle_attempt, 'the other recipients were refused'
+    FROM moved WHERE status IN ('failed', 'dead_letter')
 ), sized AS (
     SELECT m.*, sum(m.mime_size) OVER (ORDER BY m.lane, m.ready_at, m.delivery_id) AS running_size
     FROM moved m
@@ -188,14 +189,21 @@ SELECT delivery_id, status, source, attempt_no, cycle_attempt, traceparent, crea
 FROM moved;
 
 -- name: hand_back
--- sender: sending -> queued, rendered, sent, failed, cancelled
+-- sender: sending -> queued, rendered, sent, failed, dead_letter, uncertain, cancelled
 -- Gives up the leases of one holder that were never started, all but those it names: the attempt
 -- row goes, the counters are as before. A lease whose answer was lost is given up the same way. A
--- cancel that came meanwhile is honoured here, since the delivery certainly did not go.
+-- cancel that came meanwhile is honoured here: this attempt certainly did not go, but the one before
+-- may have.
 WITH moved AS (
     UPDATE deliveries d SET
-        status = CASE WHEN d.cancel_requested_at IS NULL THEN ready_status(d.payload_mode)
-                      ELSE status_when_open_become(d.delivery_id, 'cancelled') END,
+        (status, failure) = (
+            SELECT next.status, CASE next.status WHEN 'failed' THEN 'rejected'
+                WHEN 'dead_letter' THEN 'exhausted' WHEN 'uncertain' THEN 'unknown' END
+            FROM (SELECT CASE WHEN d.cancel_requested_at IS NULL THEN ready_status(d.payload_mode)
+                ELSE status_when_open_become(d.delivery_id, CASE WHEN EXISTS (
+                    SELECT FROM attempts a WHERE a.delivery_id = d.delivery_id
+                      AND a.attempt_no = d.attempt_no - 1 AND a.outcome = 'unknown')
+                    THEN 'uncertain' ELSE 'cancelled' END) END AS status) next),
         ready_at = CASE WHEN d.cancel_requested_at IS NULL THEN clock_timestamp() END,
         finished_at = CASE WHEN d.cancel_requested_at IS NOT NULL THEN clock_timestamp() END,
         next_attempt_at = NULL, attempt_no = d.attempt_no - 1, cycle_attempt = d.cycle_attempt - 1,
@@ -204,16 +212,19 @@ WITH moved AS (
       AND d.delivery_id <> ALL (%(held)b::uuid[])
     RETURNING d.delivery_id, d.status, d.attempt_no, d.cycle_attempt
 ), closed AS (
-    UPDATE delivery_recipients r SET status = 'cancelled'
+    UPDATE delivery_recipients r
+    SET status = CASE a.outcome WHEN 'unknown' THEN 'uncertain' ELSE 'cancelled' END
     FROM moved m
+    LEFT JOIN attempts a ON a.delivery_id = m.delivery_id AND a.attempt_no = m.attempt_no
     WHERE m.status NOT IN ('queued', 'rendered') AND r.delivery_id = m.delivery_id AND r.status = 'open'
 ), withdrawn AS (
     DELETE FROM attempts a USING moved m
     WHERE a.delivery_id = m.delivery_id AND a.attempt_no = m.attempt_no + 1
 ), entered AS (
     INSERT INTO dead_letters (delivery_id, cause, attempt_no, cycle_attempt, reason)
-    SELECT delivery_id, 'permanent', attempt_no, cycle_attempt, 'the other recipients were refused'
-    FROM moved WHERE status = 'failed'
+    SELECT delivery_id, CASE status WHEN 'failed' THEN 'permanent' ELSE 'exhausted' END,
+        attempt_no, cycle_attempt, 'the other recipients were refused'
+    FROM moved WHERE status IN ('failed', 'dead_letter')
 )
 SELECT delivery_id, status FROM moved;
 
@@ -279,23 +290,35 @@ SELECT delivery_id, status FROM moved;
 
 -- name: expire_overdue
 -- scheduler: scheduled, queued, rendered, deferred -> sent, failed, dead_letter, uncertain
--- Ends what is past its expires_at: open recipients expire, then the recipients' rule holds.
+-- Ends what is past its expires_at: open recipients expire, or are uncertain if the last attempt may
+-- have reached them; then the recipients' rule holds.
 WITH due AS MATERIALIZED (
-    SELECT delivery_id, status_when_open_become(delivery_id, 'expired') AS status FROM deliveries
+    SELECT delivery_id, attempt_no FROM deliveries
     WHERE expires_at IS NOT NULL AND expires_at <= (SELECT clock_timestamp())
       AND status IN ('scheduled', 'queued', 'rendered', 'deferred')
     ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-), moved AS (
-    UPDATE deliveries d SET status = due.status,
-        failure = CASE due.status WHEN 'failed' THEN 'expired' WHEN 'dead_letter' THEN 'exhausted'
-                                  WHEN 'uncertain' THEN 'unknown' END,
-        finished_at = clock_timestamp(), next_attempt_at = NULL, ready_at = NULL
+), last AS MATERIALIZED (
+    SELECT due.delivery_id, CASE (
+        SELECT a.outcome FROM attempts a
+        WHERE a.delivery_id = due.delivery_id AND a.attempt_no = due.attempt_no)
+        WHEN 'unknown' THEN 'uncertain' ELSE 'expired' END AS recipient_status
     FROM due
-    WHERE d.delivery_id = due.delivery_id
+), ended AS MATERIALIZED (
+    SELECT delivery_id, recipient_status,
+        status_when_open_become(delivery_id, recipient_status) AS status
+    FROM last
+), moved AS (
+    UPDATE deliveries d SET status = e.status,
+        failure = CASE e.status WHEN 'failed' THEN 'expired' WHEN 'dead_letter' THEN 'exhausted'
+                                WHEN 'uncertain' THEN 'unknown' END,
+        finished_at = clock_timestamp(), next_attempt_at = NULL, ready_at = NULL
+    FROM ended e
+    WHERE d.delivery_id = e.delivery_id
       AND d.status IN ('scheduled', 'queued', 'rendered', 'deferred')
-    RETURNING d.delivery_id, d.source, d.status, d.attempt_no, d.cycle_attempt, d.traceparent
+    RETURNING d.delivery_id, d.source, d.status, d.attempt_no, d.cycle_attempt, d.traceparent,
+        e.recipient_status
 ), closed AS (
-    UPDATE delivery_recipients r SET status = 'expired'
+    UPDATE delivery_recipients r SET status = m.recipient_status
     FROM moved m WHERE r.delivery_id = m.delivery_id AND r.status = 'open'
 ), entered AS (
     INSERT INTO dead_letters (delivery_id, cause, attempt_no, cycle_attempt, reason)
@@ -402,3 +425,95 @@ WITH input AS MATERIALIZED (
 SELECT c.delivery_id, coalesce(m.status, ''), c.source, c.attempt_no, c.cycle_attempt, c.traceparent,
     m.created_at, m.finished_at
 FROM closed c LEFT JOIN moved m USING (delivery_id);
+
+-- name: hold_delivery
+-- (writes)
+-- Locks one delivery until the transaction ends, and tells what it is. The statement after this one
+-- sees recipients and attempts as the last move left them: its snapshot is taken under the lock.
+SELECT delivery_id, source, lane, status, failure, attempt_no, cycle_attempt, expires_at,
+    cancel_requested_at, traceparent
+FROM deliveries WHERE delivery_id = %(delivery_id)b::uuid
+FOR UPDATE;
+
+-- name: hold_free_deliveries
+-- (writes)
+-- The same for those of many that nobody has locked. Waiting for one of them while holding the
+-- others could meet a settle that does the same the other way round, and one of the two would die.
+SELECT delivery_id, source, lane, status, failure, attempt_no, cycle_attempt, expires_at,
+    cancel_requested_at, traceparent
+FROM deliveries WHERE delivery_id = ANY (%(delivery_ids)b::uuid[])
+FOR UPDATE SKIP LOCKED;
+
+-- name: cancel
+-- api: scheduled, queued, rendered, deferred -> sent, failed, dead_letter, uncertain, cancelled
+-- Ends what no sender has: open recipients become `cancelled`, or `uncertain` where the last attempt
+-- may have reached them; then the recipients' rule holds. After `hold_delivery`.
+WITH old AS MATERIALIZED (
+    SELECT d.delivery_id, d.status,
+        CASE a.outcome WHEN 'unknown' THEN 'uncertain' ELSE 'cancelled' END AS recipient_status
+    FROM deliveries d
+    LEFT JOIN attempts a ON a.delivery_id = d.delivery_id AND a.attempt_no = d.attempt_no
+    WHERE d.delivery_id = ANY (%(delivery_ids)b::uuid[])
+      AND d.status IN ('scheduled', 'queued', 'rendered', 'deferred')
+), ended AS MATERIALIZED (
+    SELECT delivery_id, status, recipient_status,
+        status_when_open_become(delivery_id, recipient_status) AS end_status
+    FROM old
+), moved AS (
+    UPDATE deliveries d SET status = e.end_status,
+        failure = CASE e.end_status WHEN 'failed' THEN 'rejected' WHEN 'dead_letter' THEN 'exhausted'
+                                    WHEN 'uncertain' THEN 'unknown' END,
+        finished_at = clock_timestamp(), next_attempt_at = NULL, ready_at = NULL
+    FROM ended e
+    WHERE d.delivery_id = e.delivery_id AND d.status = e.status
+    RETURNING d.delivery_id, d.status, d.attempt_no, d.cycle_attempt, e.recipient_status
+), closed AS (
+    UPDATE delivery_recipients r SET status = m.recipient_status
+    FROM moved m WHERE r.delivery_id = m.delivery_id AND r.status = 'open'
+), entered AS (
+    INSERT INTO dead_letters (delivery_id, cause, attempt_no, cycle_attempt, reason)
+    SELECT delivery_id, CASE status WHEN 'failed' THEN 'permanent' ELSE 'exhausted' END,
+        attempt_no, cycle_attempt, 'the other recipients were refused'
+    FROM moved WHERE status IN ('failed', 'dead_letter')
+)
+SELECT delivery_id FROM moved;
+
+-- name: request_cancel
+-- api: sending -> sending
+-- Asks for the end of what a sender has: whatever takes it out of `sending` honours it, unless it
+-- was sent. Asking again changes nothing.
+UPDATE deliveries SET cancel_requested_at = clock_timestamp()
+WHERE delivery_id = ANY (%(delivery_ids)b::uuid[]) AND status = 'sending'
+  AND cancel_requested_at IS NULL
+RETURNING delivery_id;
+
+-- name: requeue
+-- api: failed, dead_letter, uncertain -> queued, rendered
+-- Begins a new cycle for the recipients that gave the status; the others stay as they ended. Auth
+-- mail, mail past its expires_at and mail without its bytes stay ended. The answer has what was held
+-- back by nothing but time, and what moved. After `hold_delivery`.
+WITH old AS MATERIALIZED (
+    SELECT d.delivery_id, d.status,
+        CASE d.status WHEN 'uncertain' THEN '{uncertain}' WHEN 'dead_letter' THEN '{exhausted}'
+                      ELSE '{refused,expired}' END::text[] AS recipient_statuses
+    FROM deliveries d JOIN delivery_payloads p ON p.delivery_id = d.delivery_id
+    WHERE d.delivery_id = ANY (%(delivery_ids)b::uuid[])
+      AND d.status IN ('failed', 'dead_letter', 'uncertain') AND d.lane <> 0
+), moved AS (
+    UPDATE deliveries d SET status = ready_status(d.payload_mode), ready_at = clock_timestamp(),
+        next_attempt_at = NULL, finished_at = NULL, failure = NULL, cycle_attempt = 0,
+        cancel_requested_at = NULL,
+        expires_at = coalesce(%(expires_at)b::timestamptz, d.expires_at)
+    FROM old o
+    WHERE d.delivery_id = o.delivery_id AND d.status = o.status
+      AND (coalesce(%(expires_at)b::timestamptz, d.expires_at) > clock_timestamp()) IS NOT FALSE
+    RETURNING d.delivery_id, o.recipient_statuses
+), reopened AS (
+    UPDATE delivery_recipients r SET status = 'open'
+    FROM moved m
+    WHERE r.delivery_id = m.delivery_id AND r.status = ANY (m.recipient_statuses)
+), left_open AS (
+    UPDATE dead_letters l SET closed_at = clock_timestamp()
+    FROM moved m WHERE l.delivery_id = m.delivery_id AND l.closed_at IS NULL
+)
+SELECT delivery_id FROM old;

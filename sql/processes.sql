@@ -1,9 +1,16 @@
+-- name: database_time
+-- (reads)
+-- The clock that counts.
+SELECT clock_timestamp();
+
 -- name: beat
 -- (writes)
--- A sign of life of one process: made at its start, repeated every few seconds.
+-- A sign of life of one process: made at its start, repeated every few seconds. It answers by the
+-- database's clock, which is the one that counts.
 INSERT INTO processes (process_id, role, host, pid, version, detail)
 VALUES (%(process_id)s, %(role)s, %(host)s, %(pid)s, %(version)s, %(detail)s)
-ON CONFLICT (process_id) DO UPDATE SET beat_at = clock_timestamp(), detail = excluded.detail;
+ON CONFLICT (process_id) DO UPDATE SET beat_at = clock_timestamp(), detail = excluded.detail
+RETURNING clock_timestamp();
 
 -- name: leave
 -- (writes)

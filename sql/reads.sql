@@ -143,3 +143,12 @@ GROUP BY waiting.lane;
 -- How many processes of each role gave a sign of life lately.
 SELECT role, count(*) FROM processes
 WHERE beat_at > clock_timestamp() - %(silence)s::interval GROUP BY role;
+
+-- name: is_process_alive
+-- (reads)
+-- Whether one process of a host gave a sign of life lately; a silent one's number may be reused.
+SELECT EXISTS (
+    SELECT FROM processes
+    WHERE host = %(host)s AND pid = %(pid)s AND role = %(role)s
+      AND beat_at > clock_timestamp() - %(silence)s::interval
+);

@@ -18,7 +18,6 @@ from mailworkers.core.errors import ConfigError, SchemaTooNew, StoreUnavailable
 T = TypeVar("T")
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-SCHEMA = "mail"
 # What this code is: it needs migrations up to SCHEMA_VERSION and can run on any newer schema whose
 # migrations name a code level up to CODE_LEVEL as still good.
 SCHEMA_VERSION = 1
@@ -156,6 +155,7 @@ def _reason(error: psycopg.Error) -> str:
     return str(error).strip().split("\n", 1)[0] or type(error).__name__
 
 
+@translated()
 def check_schema(conn: Connection) -> bool:
     """Return whether every migration this code needs was applied; SchemaTooNew for old code."""
     found = conn.execute(b"SELECT to_regclass('mail.schema_versions') IS NOT NULL").fetchone()

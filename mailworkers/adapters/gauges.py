@@ -20,10 +20,10 @@ from mailworkers.adapters.metrics import Readings
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.store import reads
 from mailworkers.adapters.store.pool import PATIENCE, Connection, Pool
+from mailworkers.adapters.supervisor_files import ROLES
 from mailworkers.core.errors import StoreUnavailable
 from mailworkers.core.states import Status
 
-ROLES = ("consumer", "scheduler", "sender", "retention", "api", "monitor")
 # Three heartbeats.
 SILENCE = timedelta(seconds=15)
 _QUICK = timedelta(milliseconds=500)

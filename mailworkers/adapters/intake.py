@@ -6,8 +6,8 @@ so when `accept` returns. What is returned stands for a committed row only after
 
 import os
 import time
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
@@ -41,12 +41,17 @@ class Prepared(msgspec.Struct, frozen=True):
 
 
 class Intake:
-    """Composes and accepts commands by the settings and the catalog of this process."""
+    """Composes and accepts commands by the settings and the catalog of this process.
 
-    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+    *now* tells the time that counts: the database's.
+    """
+
+    def __init__(self, settings: Settings, catalog: Catalog, now: Callable[[], datetime]) -> None:
+        self._now = now
         self._composer = Composer(
             identity=Identity(settings.smtp_from_email, settings.smtp_from_allowed),
             renderer=catalog,
+            retry_policy=settings.retry_policy,
             auth_life=settings.auth_life,
             stub=settings.smtp_mode == "stub",
         )
@@ -54,8 +59,8 @@ class Intake:
     def prepare(self, command: Command) -> Prepared:
         """Compose the delivery *command* asks for, as final bytes, or find why it is refused."""
         delivery_id = command.delivery_id or new_delivery_id()
-        now = datetime.now(UTC)
-        return Prepared(command, self._composer.compose(command, delivery_id=delivery_id, now=now))
+        result = self._composer.compose(command, delivery_id=delivery_id, now=self._now())
+        return Prepared(command, result)
 
     def accept(
         self, conn: db.Connection, commands: Sequence[Command]

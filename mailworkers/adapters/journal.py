@@ -135,6 +135,7 @@ def orphans(state_dir: Path) -> Iterator[list[Orphan]]:
     """Yield the journals of dead senders of this host, each under its lock until the end."""
     found: list[Orphan] = []
     fds: list[int] = []
+    _sweep(state_dir / DIRECTORY)
     try:
         for path in sorted((state_dir / DIRECTORY).glob("*.journal")):
             fd = _lock(path)
@@ -144,6 +145,15 @@ def orphans(state_dir: Path) -> Iterator[list[Orphan]]:
         yield found
     finally:
         for fd in fds:
+            os.close(fd)
+
+
+def _sweep(directory: Path) -> None:
+    """Remove journals whose makers died before they had a name: nothing was leased by them."""
+    for path in directory.glob("*.new"):
+        fd = _lock(path)
+        if fd is not None:
+            path.unlink(missing_ok=True)
             os.close(fd)
 
 

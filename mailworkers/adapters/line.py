@@ -34,6 +34,10 @@ class Line:
         """Return what the breaker lets through now."""
         return self._breaker.state()
 
+    def look(self) -> None:
+        """Take in what other senders have found out about the relay."""
+        self._breaker.look()
+
     @property
     def reason(self) -> str:
         """Return why the breaker is not closed, "" when it is."""

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from uuid import UUID, uuid4
 
@@ -23,6 +23,7 @@ from mailworkers.adapters import db, store
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.stream import Waker
 from mailworkers.adapters.telemetry import Telemetry
+from mailworkers.adapters.usable_places import usable_places
 from mailworkers.core.errors import ConfigError, SchemaTooNew, StoreUnavailable
 
 EXIT_CONFIG = 78
@@ -66,6 +67,24 @@ class Every:
         return True
 
 
+class DatabaseClock:
+    """The database's time, told on this host however wrong its own clock is.
+
+    Set right at the start of a role and with every heartbeat.
+    """
+
+    def __init__(self) -> None:
+        self._offset = timedelta(0)
+
+    def note(self, database_now: datetime) -> None:
+        """Take in what the database says now."""
+        self._offset = database_now - datetime.now(UTC)
+
+    def now(self) -> datetime:
+        """Return the time by the database's clock."""
+        return datetime.now(UTC) + self._offset
+
+
 class Stop:
     """Whether the process was asked to stop, and how long it may still take."""
 
@@ -105,15 +124,17 @@ class Context:
         self.process_id: UUID = uuid4()
         self.process = os.environ.get("SUPERVISOR_PROCESS_NAME") or f"{role}-{os.getpid()}"
         self.stop = Stop(settings.shutdown_timeout)
-        self.telemetry = Telemetry(
-            role,
-            self.process,
-            state_dir=settings.state_dir,
-            level=settings.log_level,
-            secrets=settings.secrets(),
-        )
+        with usable_places({"MAIL_STATE_DIR": settings.state_dir}):
+            self.telemetry = Telemetry(
+                role,
+                self.process,
+                state_dir=settings.state_dir,
+                level=settings.log_level,
+                secrets=settings.secrets(),
+            )
         self.database = db.Database(settings.postgres_dsn, f"mailworkers {self.process}")
         self.waker = Waker(settings)
+        self.clock = DatabaseClock()
         self.heartbeat = Heartbeat(self)
         self.outages = Outages(self.telemetry)
 
@@ -132,7 +153,7 @@ class Heartbeat:
             return
         context = self._context
         context.telemetry.refresh_level()
-        store.beat(
+        now = store.beat(
             context.database.conn,
             process_id=context.process_id,
             role=context.role,
@@ -141,6 +162,7 @@ class Heartbeat:
             version=__version__,
             detail={"process": context.process, **self.detail},
         )
+        context.clock.note(now)
 
     def leave(self) -> None:
         """Make the last sign; a store that is away will forget us by time."""
@@ -180,13 +202,20 @@ class Outages:
 def run(role: str, settings: Settings, build: Callable[[Context], Role]) -> int:
     """Run *role* until it is told to stop; return the exit code (contract section 1)."""
     end_with_parent()
-    context = Context(role, settings)
-    context.stop.install()
     try:
-        return _live(context, build)
+        return _live(role, Context(role, settings), build)
     except (ConfigError, SchemaTooNew) as error:
         sys.stderr.write(f"mailworkers {role}: {error}\n")
         return EXIT_CONFIG
+
+
+def _live(role: str, context: Context, build: Callable[[Context], Role]) -> int:
+    """Start, loop and stop one role; return the exit code, or raise what is the operator's."""
+    context.stop.install()
+    try:
+        return _work(context, build)
+    except (ConfigError, SchemaTooNew):
+        raise
     except Exception as error:
         # An assumption broke. Nothing is lost by dying here; supervisord starts us anew.
         context.telemetry.failed(f"{role} failed", error)
@@ -195,8 +224,8 @@ def run(role: str, settings: Settings, build: Callable[[Context], Role]) -> int:
         context.telemetry.close()
 
 
-def _live(context: Context, build: Callable[[Context], Role]) -> int:
-    """Start, loop and stop one role."""
+def _work(context: Context, build: Callable[[Context], Role]) -> int:
+    """Build the role and step it until it is told to stop."""
     for warning in context.settings.warnings:
         context.telemetry.setting_doubted(warning)
     role = start(context, build)
@@ -218,6 +247,7 @@ def start(context: Context, build: Callable[[Context], Role]) -> Role | None:
     while not context.stop.is_requested:
         try:
             ensure_schema(context)
+            context.clock.note(store.database_time(context.database.conn))
             role = build(context)
         except StoreUnavailable as error:
             context.database.drop()

@@ -3,12 +3,14 @@
 import os
 import re
 import stat
+from urllib.parse import unquote
 
 HIDDEN = "***"
 MAX_SECRET_BYTES = 64 * 1024
 
-_URL_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*(?=@)")
-_KEY_PASSWORD = re.compile(r"(?i)\b((?:ssl)?password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&]+)")
+_URL_PASSWORD = re.compile(r"://[^/@:]*:([^/@]*)@")
+_URL_PARAMETER = re.compile(r"[?&]([^=&]*)=([^&]*)")
+_KEY_VALUE = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s\\]|\\.)*)", re.DOTALL)
 
 
 class Secret(str):
@@ -56,15 +58,29 @@ def _text_of(path: str, content: bytes) -> Secret:
 
 
 def mask_dsn(dsn: str) -> str:
-    """Return the connection string *dsn*, URL or key=value form, with its passwords hidden."""
-    return _KEY_PASSWORD.sub(rf"\1{HIDDEN}", _URL_PASSWORD.sub(rf"\1:{HIDDEN}", dsn))
+    """Return the connection string *dsn* as libpq reads it, key=value, its passwords hidden."""
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+    parts = {name: str(value) for name, value in conninfo_to_dict(dsn).items()}
+    return make_conninfo(**parts | dict.fromkeys(_read_secrets(dsn), HIDDEN))
 
 
 def dsn_secrets(dsn: str) -> tuple[str, ...]:
-    """Return the passwords that stand in *dsn*, as written there and as libpq reads them."""
-    from psycopg.conninfo import conninfo_to_dict
+    """Return the passwords that stand in *dsn*, as libpq reads them and as written there."""
+    read = _read_secrets(dsn)
+    pairs = _URL_PARAMETER.findall(dsn) if "://" in dsn else _KEY_VALUE.findall(dsn)
+    written = [value.strip("'") for name, value in pairs if unquote(name) in read]
+    written += _URL_PASSWORD.findall(dsn)
+    return tuple(dict.fromkeys(word for word in (*read.values(), *written) if word))
 
-    parts = conninfo_to_dict(dsn)
-    read = [str(parts[key]) for key in ("password", "sslpassword") if parts.get(key)]
-    written = [found.group(0).partition(":")[2] for found in _URL_PASSWORD.finditer(dsn)]
-    return tuple(dict.fromkeys(word for word in (*read, *written) if word))
+
+def _read_secrets(dsn: str) -> dict[str, str]:
+    """Return the secrets in *dsn* by the keyword libpq has for them, which it says is one (`*`)."""
+    from psycopg.pq import Conninfo
+
+    options = Conninfo.parse(dsn.encode())
+    return {
+        option.keyword.decode(): option.val.decode()
+        for option in options
+        if option.val and (option.dispchar == b"*" or option.keyword.startswith(b"scram_"))
+    }

@@ -29,7 +29,7 @@ class Reading(msgspec.Struct, frozen=True):
         """Return the text as it may be shown to anybody."""
         if not self.setting.is_secret or not self.text:
             return self.text
-        return mask_dsn(self.text) if self.setting.name.endswith("DSN") else HIDDEN
+        return mask_dsn(self.value) if self.setting.name.endswith("DSN") else HIDDEN
 
 
 def read_all(environ: Mapping[str, str]) -> dict[str, Reading]:

@@ -1,12 +1,13 @@
 """Settings that contradict each other, that are probably not meant, and names nobody knows."""
 
 import difflib
+import os
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
 from mailworkers.adapters.setting_forms import split_address
-from mailworkers.adapters.setting_table import NAMES
+from mailworkers.adapters.setting_table import LONGEST_SOCKET, NAMES
 from mailworkers.core.addresses import domain
 
 SHORTEST_MARGIN = timedelta(seconds=1)
@@ -134,12 +135,11 @@ def _ports_differ(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _socket_path_fits(values: Mapping[str, Any]) -> Iterator[str]:
-    """sun_path has 108 bytes with its NUL; supervisord does not start beyond."""
-    length = len(str(values["supervisor_socket"]).encode())
-    if length > 107:
+    length = len(os.fsencode(values["supervisor_socket"]))
+    if length > LONGEST_SOCKET:
         yield (
-            f"MAIL_SUPERVISOR_SOCKET has {length} bytes, a socket's path at most 107; "
-            "put it in a shorter directory"
+            f"MAIL_SUPERVISOR_SOCKET has {length} bytes, supervisord can use at most "
+            f"{LONGEST_SOCKET}; put it in a shorter directory that only you can open"
         )
 
 

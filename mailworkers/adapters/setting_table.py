@@ -12,6 +12,10 @@ import msgspec
 from mailworkers.adapters import setting_forms as forms
 from mailworkers.core.commands import SOURCES
 
+# A socket's path may have 107 bytes, and supervisord binds one with a dot and its pid added (the
+# largest pid of Linux has seven digits) before it gives it its name.
+LONGEST_SOCKET = 107 - len(".4194304")
+
 
 class Setting(msgspec.Struct, frozen=True):
     """One variable; *default* is written as an operator would, None means required.
@@ -108,6 +112,10 @@ SENDING = (
             "Sender processes at the first start; `mailworkers scale sender N` changes them live."),
     Setting("MAIL_POLL_INTERVAL", "poll", forms.span("10ms", "1m"), "1s",
             "Longest sleep of an idle role; wake-ups come sooner."),
+    Setting("MAIL_RETRY_POLICY", "retry_policy",
+            forms.choice({"ladder": "ladder", "exponential": "exponential"}), "ladder",
+            "How mail other than auth is tried again: by MAIL_RETRY_LADDER, or 8 attempts whose"
+            " delays double from 5 s to at most 1 h. Stands on each delivery from its acceptance."),
     Setting("MAIL_RETRY_LADDER", "retry_ladder", forms.ladder, "5s,30s,2m,10m,30m,1h,2h,4h",
             "Delay before each retry; after the last one the delivery is `dead_letter`."),
     Setting("MAIL_RETRY_JITTER", "retry_jitter", forms.fraction, "0.25",
@@ -157,7 +165,7 @@ RUNNING = (
             "Journals, metric files and supervisord's files of this host; on a local disk.",
             "`/var/lib/mailworkers` if writable, else `$XDG_STATE_HOME/mailworkers`"),
     Setting("MAIL_SUPERVISOR_SOCKET", "supervisor_socket", forms.place, "",
-            "supervisord's control socket; the path may have at most 107 bytes.",
+            f"supervisord's control socket; the path may have at most {LONGEST_SOCKET} bytes.",
             "`supervisor.sock` in the state directory"),
     Setting("LOG_LEVEL", "log_level", forms.choice(LEVELS), "info",
             "`debug`, `info`, `warn` or `error`; changeable at run time."),

@@ -61,6 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lease: timedelta
     sender_concurrency: int
     poll: timedelta
+    retry_policy: str
     retry_ladder: tuple[timedelta, ...]
     retry_jitter: float
     auth_retry_ladder: tuple[timedelta, ...]

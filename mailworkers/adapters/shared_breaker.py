@@ -1,5 +1,8 @@
 """The breaker of one relay, shared by all senders through Redis.
 
+Redis is asked once before each lease, never while a message is under way, and left alone for a
+while when it does not answer at once: a silent one must not slow down the mail.
+
 Whoever opens it opens it for everybody; when its pause is over one sender probes, and what it finds
 holds for everybody, so that a relay that is back is not overrun. Redis may lose all of this: then,
 and while it is away, each sender judges for itself.
@@ -18,8 +21,8 @@ from mailworkers.core.breaker import Breaker, State
 from mailworkers.core.states import Stage
 
 _LOOK_EVERY = 0.1  # seconds between two looks while all is well
-_PATIENCE = timedelta(seconds=1)
-_ALONE_FOR = 2.0  # seconds without asking a Redis that did not answer
+_PATIENCE = timedelta(milliseconds=250)
+_ALONE_FOR = 10.0  # seconds without asking a Redis that did not answer
 _FORGET_AFTER = timedelta(minutes=10)
 # A probe that takes longer, or whose sender died, is joined by another.
 _PROBE_FOR = timedelta(seconds=30)
@@ -51,11 +54,14 @@ class SharedBreaker:
         return self._own.reason
 
     def state(self) -> State:
-        """Return what may pass now; half open for one sender of all only."""
+        """Return what may pass now by what we know; half open for one sender of all only."""
+        return self._own.state(time.monotonic())
+
+    def look(self) -> None:
+        """Make our own judgement the common one, where there is one and it can be asked."""
         now = time.monotonic()
         if now >= self._look_at and now >= self._alone_until:
             self._look(now)
-        return self._own.state(now)
 
     def seconds_to_probe(self) -> float:
         """Return how long nothing may pass, 0 when something may."""
@@ -82,16 +88,15 @@ class SharedBreaker:
         self._redis.close()
 
     def _look(self, now: float) -> None:
-        """Make our own judgement the common one, where there is one."""
         self._look_at = now + _LOOK_EVERY
         answer = self._ask(self._read)
         if answer is None:
             return
         found, (seconds, microseconds) = answer
-        if found is None:
+        shared = self._understand(found)
+        if shared is None:
             self._follow_closing()
             return
-        shared = msgspec.json.decode(found, type=Shared)
         wait = shared.until_ms / 1000 - (seconds + microseconds / 1e6)
         self._own.openings = shared.openings
         self._own.reason = shared.reason
@@ -102,6 +107,16 @@ class SharedBreaker:
     def _read(self) -> Any:
         with self._redis.pipeline(transaction=False) as pipe:
             return pipe.get(self._key).time().execute()
+
+    def _understand(self, found: bytes | None) -> Shared | None:
+        """Return what stands in Redis; what nobody of us wrote is removed, and is nothing."""
+        if found is None:
+            return None
+        try:
+            return msgspec.json.decode(found, type=Shared)
+        except msgspec.MsgspecError:
+            self._ask(lambda: self._redis.delete(self._key))
+            return None
 
     def _follow_closing(self) -> None:
         """Somebody closed it, or Redis forgot it: faults in a row so far are still ours."""

@@ -33,6 +33,10 @@ class Refused(Exception):  # noqa: N818  it names the condition
         self.reply = reply
 
 
+def _out_of_time() -> TimeoutError:
+    return TimeoutError("the relay did not answer in time")
+
+
 class Channel:
     """A TCP connection, or TLS on one, with a reply reader."""
 
@@ -195,7 +199,6 @@ class Channel:
         if not self.is_encrypted:
             self._wait(self._readable, deadline)
         while True:
-            self._check(deadline)
             try:
                 data = self._socket.recv(_CHUNK)
             except (BlockingIOError, ssl.SSLWantReadError):
@@ -214,19 +217,28 @@ class Channel:
 
         Raises TimeoutError past the deadline.
         """
+        left = self._seconds_left(deadline)
+        if left <= 0:
+            raise _out_of_time()
+        return left
+
+    def _seconds_left(self, deadline: float) -> float:
+        """Tick when it is time; return the seconds until the next tick or the deadline, or less."""
         now = monotonic()
         if now >= self._next_tick:
             self._tick()
             now = monotonic()
             self._next_tick = now + _TICK
-        if now >= deadline:
-            raise TimeoutError("the relay did not answer in time")
         return min(deadline, self._next_tick) - now
 
     def _wait(self, poll: select.poll, deadline: float) -> None:
-        """Return when *poll* has something."""
-        while not poll.poll(self._check(deadline) * 1000):
-            pass
+        """Return when *poll* has something. Raises TimeoutError past the deadline.
+
+        Never without a last look: what came while a tick took its time is here, and in time.
+        """
+        while not poll.poll(max(0.0, self._seconds_left(deadline)) * 1000):
+            if monotonic() >= deadline and not poll.poll(0):
+                raise _out_of_time()
 
     def quit(self) -> None:
         """Say QUIT and close, without waiting: whatever it answers changes nothing (M-05)."""

@@ -31,8 +31,8 @@ STALE_AFTER = timedelta(seconds=15)
 # Entries handed out this often without success are set aside unread.
 MOST_HANDOUTS = 3
 
-_WAKE_PATIENCE = timedelta(seconds=1)
-_WAKE_PAUSE = timedelta(seconds=1)
+_WAKE_PATIENCE = timedelta(milliseconds=250)
+_WAKE_PAUSE = timedelta(seconds=10)
 
 Fields = Mapping[bytes, bytes]
 
@@ -245,6 +245,7 @@ class Waker:
     def __init__(self, settings: Settings) -> None:
         self._poll = settings.poll
         self._redis: Any = connect(settings, longest_wait=settings.poll, patience=_WAKE_PATIENCE)
+        self._pusher: Any = connect(settings, patience=_WAKE_PATIENCE)
         self._away_until = 0.0
 
     def wake_senders(self) -> None:
@@ -259,7 +260,7 @@ class Waker:
         if time.monotonic() < self._away_until:
             return
         try:
-            with self._redis.pipeline(transaction=False) as pipe:
+            with self._pusher.pipeline(transaction=False) as pipe:
                 pipe.lpush(key, b"1").ltrim(key, 0, _MOST_TOKENS - 1).execute()
         except redis.RedisError:
             self._note_loss()
@@ -282,7 +283,9 @@ class Waker:
         """Leave Redis alone for a moment: a silent one must not slow down whoever wakes others."""
         self._away_until = time.monotonic() + _WAKE_PAUSE.total_seconds()
         self._redis.connection_pool.disconnect()
+        self._pusher.connection_pool.disconnect()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         self._redis.close()
+        self._pusher.close()

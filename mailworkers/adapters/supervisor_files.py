@@ -25,8 +25,6 @@ if TYPE_CHECKING:  # supervisord imports this module for its plugin: keep it lig
 SCALABLE = {"sender": 0, "consumer": 1, "scheduler": 1, "api": 1}
 ROLES = ("consumer", "scheduler", "sender", "retention", "api", "monitor")
 _PROGRAM = re.compile(rf"({'|'.join(ROLES)})(?:-(\d\d+))?", re.ASCII)
-# A Unix socket's path may have 107 bytes, and supervisord first binds a longer name beside it.
-_LONGEST_SOCKET = 92
 
 _SLOT = """\
 ; Written by `mailworkers scale {role} N`, which also removes it.
@@ -127,11 +125,6 @@ def supervisord_environment(settings: "Settings", environ: Mapping[str, str]) ->
     `SUPERVISOR_LOG_DIR` may be given; without it logs go to `log` in the state directory.
     """
     socket = settings.supervisor_socket
-    if len(os.fsencode(socket)) > _LONGEST_SOCKET:
-        raise ConfigError(
-            f"MAIL_SUPERVISOR_SOCKET={str(socket)!r} is longer than {_LONGEST_SOCKET} bytes; "
-            "name a shorter path in a directory that only you can open"
-        )
     log = Path(environ.get("SUPERVISOR_LOG_DIR") or settings.state_dir / "log")
     for directory in (settings.state_dir, socket.parent, log):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

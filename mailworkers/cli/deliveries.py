@@ -1,4 +1,4 @@
-"""`mailworkers deliveries`: what became of the mail."""
+"""`mailworkers deliveries`: what became of the mail, and changing what becomes of it."""
 
 import os
 from collections.abc import Iterable
@@ -9,6 +9,7 @@ from uuid import UUID
 import click
 
 from mailworkers.cli.output import json_option, print_facts, print_json, print_table
+from mailworkers.cli.verbs import cancel, requeue
 from mailworkers.core.states import Status
 
 if TYPE_CHECKING:
@@ -33,7 +34,11 @@ MEANING = {
 
 @click.group()
 def deliveries() -> None:
-    """See what became of deliveries."""
+    """See what became of deliveries, withdraw them, send them again."""
+
+
+deliveries.add_command(cancel)
+deliveries.add_command(requeue)
 
 
 @deliveries.command()

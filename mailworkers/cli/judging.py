@@ -1,6 +1,7 @@
 """Whether a command would be accepted: decoded and composed as a role does it, nothing stored."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -37,4 +38,4 @@ def judge(command: Command, settings: Settings) -> NewDelivery | Refusal:
         catalog = Catalog({}, default_locale="en")
     else:
         catalog = Catalog.load(settings.template_dir or packaged_directory())
-    return Intake(settings, catalog).prepare(command).result
+    return Intake(settings, catalog, lambda: datetime.now(UTC)).prepare(command).result

@@ -1,13 +1,15 @@
 """`mailworkers supervise`, `scale`, `restart`: the processes of this host, under supervisord."""
 
 import os
+import socket
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 import click
 
 from mailworkers.adapters.settings import Settings, load
-from mailworkers.adapters.supervisor import Supervisor
+from mailworkers.adapters.supervisor import Program, Supervisor
 from mailworkers.adapters.supervisor_files import (
     ROLES,
     SCALABLE,
@@ -15,6 +17,7 @@ from mailworkers.adapters.supervisor_files import (
     supervisord_command,
     supervisord_environment,
 )
+from mailworkers.adapters.usable_places import usable_places
 from mailworkers.core.errors import StoreUnavailable
 
 _SILENCE = timedelta(seconds=15)  # three missed heartbeats
@@ -31,14 +34,16 @@ def supervise() -> None:
     settings = load(os.environ)
     for warning in settings.warnings:
         click.echo(f"warning: {warning}", err=True)
-    environment = supervisord_environment(settings, os.environ)
-    Slots(settings.state_dir).prepare(settings.sender_concurrency)
+    with usable_places(_places(settings)):
+        environment = supervisord_environment(settings, os.environ)
+        Slots(settings.state_dir).prepare(settings.sender_concurrency)
     command = supervisord_command()
     sys.stdout.flush()
     os.execve(command[0], command, environment)  # noqa: S606  we become supervisord
 
 
-@click.command()
+# A number below zero is a wrong number, not an option nobody knows.
+@click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("role", type=click.Choice(list(SCALABLE)))
 @click.argument("processes", type=click.IntRange(0, 256))
 def scale(role: str, processes: int) -> None:
@@ -46,7 +51,9 @@ def scale(role: str, processes: int) -> None:
 
     Processes that stay are not touched; those that go finish what they hold.
     """
-    _supervisor(load(os.environ)).scale(role, processes, click.echo)
+    settings = load(os.environ)
+    with usable_places(_places(settings)):
+        _supervisor(settings).scale(role, processes, click.echo)
     click.echo(f"{role}: {processes}")
 
 
@@ -60,26 +67,39 @@ def restart(role: str, *, rolling: bool) -> None:
     settings = load(os.environ)
     supervisor = _supervisor(settings)
     if rolling:
-        supervisor.restart_rolling(role, click.echo, lambda _: _is_alive(settings, role))
+        supervisor.restart_rolling(role, click.echo, lambda it: is_alive(settings, role, it))
     else:
         supervisor.restart(role, click.echo)
 
 
-def _is_alive(settings: Settings, role: str) -> bool:
-    """Whether as many processes of *role* as run here give signs of life in the database.
+def is_alive(settings: Settings, role: str, program: Program) -> bool:
+    """Whether this very process of *role* gives signs of life in the database.
 
-    A process that ended in order took its sign with it, so one is missing until its successor has
-    its settings, the schema and what else it needs, and works.
+    Its first one says that it has its settings, the schema and what else it needs, and works.
+    Others prove nothing: they may run elsewhere, or be what a killed process left behind.
     """
     from mailworkers.adapters import db
     from mailworkers.adapters.store import reads
 
-    running = sum(program.is_running for program in _supervisor(settings).programs(role))
+    host = socket.gethostname()
     try:
         with db.connect(settings.postgres_dsn, application="mailworkers restart") as conn:
-            return reads.live_roles(conn, silence=_SILENCE).get(role, 0) >= running
+            return reads.is_process_alive(
+                conn, role=role, host=host, pid=program.pid, silence=_SILENCE
+            )
     except StoreUnavailable:
         return False
+
+
+def _places(settings: Settings) -> dict[str, Path]:
+    """Return what supervisord writes to, by the setting that names it."""
+    places = {
+        "MAIL_STATE_DIR": settings.state_dir,
+        "MAIL_SUPERVISOR_SOCKET": settings.supervisor_socket,
+    }
+    if log := os.environ.get("SUPERVISOR_LOG_DIR"):
+        places["SUPERVISOR_LOG_DIR"] = Path(log)
+    return places
 
 
 def _supervisor(settings: Settings) -> Supervisor:

@@ -51,11 +51,14 @@ class Renderer(Protocol):
         """Return the rendered template, or raise TemplateError with one of its failure codes."""
 
 
+AUTH_RETRY_POLICY = "auth"
+
+
 class Composer(msgspec.Struct, frozen=True, kw_only=True):
     """Makes deliveries of commands, by the settings of this installation.
 
     Args:
-        retry_policy: the policy named on each row; `auth_retry_policy` on those of the auth lane.
+        retry_policy: the policy named on each row; those of the auth lane have their own, `auth`.
         auth_life: after this long auth mail is of no use and never sent.
         stub: nothing leaves; every delivery ends `suppressed` at once.
     """
@@ -63,7 +66,6 @@ class Composer(msgspec.Struct, frozen=True, kw_only=True):
     identity: Identity
     renderer: Renderer
     retry_policy: str = "ladder"
-    auth_retry_policy: str = "auth"
     auth_life: timedelta = timedelta(minutes=10)
     stub: bool = False
 
@@ -138,7 +140,7 @@ class Composer(msgspec.Struct, frozen=True, kw_only=True):
         return mode.ready if send_at is None else Status.SCHEDULED
 
     def _policy(self, lane: Lane) -> str:
-        return self.auth_retry_policy if lane is Lane.AUTH else self.retry_policy
+        return AUTH_RETRY_POLICY if lane is Lane.AUTH else self.retry_policy
 
 
 def _message(

@@ -32,6 +32,7 @@ UNLEASED = READY | WAITING
 LIVE = UNLEASED | {Status.SENDING}
 FINAL = frozenset(Status) - LIVE
 CANCELLABLE = UNLEASED
+REQUEUEABLE = frozenset({Status.FAILED, Status.DEAD_LETTER, Status.UNCERTAIN})
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -49,7 +50,9 @@ def _move(owners: str, before: str, after: str) -> Move:
 # Statement name -> its moves. `(new)` and `(deleted)` are the ends of a row's life.
 MOVES = {
     "accept": _move("consumer, api", "(new)", "scheduled, queued, rendered, suppressed"),
-    "lease_ready": _move("sender", "queued, rendered", "sending, sent, suppressed, failed"),
+    "lease_ready": _move(
+        "sender", "queued, rendered", "sending, sent, suppressed, failed, dead_letter, uncertain"
+    ),
     "settle": _move(
         "sender",
         "sending",
@@ -61,7 +64,11 @@ MOVES = {
         " cancelled",
         "sent, failed, suppressed",
     ),
-    "hand_back": _move("sender", "sending", "queued, rendered, sent, failed, cancelled"),
+    "hand_back": _move(
+        "sender",
+        "sending",
+        "queued, rendered, sent, failed, dead_letter, uncertain, cancelled",
+    ),
     "promote_due": _move("scheduler", "scheduled, deferred", "queued, rendered"),
     "reclaim": _move("scheduler", "sending", "deferred, dead_letter, uncertain"),
     "expire_overdue": _move(
@@ -69,6 +76,13 @@ MOVES = {
         "scheduled, queued, rendered, deferred",
         "sent, failed, dead_letter, uncertain",
     ),
+    "cancel": _move(
+        "api",
+        "scheduled, queued, rendered, deferred",
+        "sent, failed, dead_letter, uncertain, cancelled",
+    ),
+    "request_cancel": _move("api", "sending", "sending"),
+    "requeue": _move("api", "failed, dead_letter, uncertain", "queued, rendered"),
     "delete_deliveries": _move(
         "retention", "sent, suppressed, failed, dead_letter, uncertain, cancelled", "(deleted)"
     ),
@@ -126,15 +140,6 @@ class Failure(enum.StrEnum):
     STUB = "stub"
     POLICY = "policy"
     UNKNOWN = "unknown"
-
-
-class Cause(enum.StrEnum):
-    """Why a delivery has a dead-letter entry."""
-
-    PERMANENT = "permanent"
-    EXPIRED = "expired"
-    POISON = "poison"
-    EXHAUSTED = "exhausted"
 
 
 class Lane(enum.IntEnum):

@@ -11,11 +11,12 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from signal import SIGINT, SIGTERM
 from typing import Self
 
+from mailworkers.adapters.usable_places import usable_places
 from mailworkers.core.errors import MailworkersError
 from mailworkers.embedded.account import Account
 from mailworkers.embedded.binaries import Binaries
@@ -82,15 +83,22 @@ class Installation:
 
     def make(self) -> Self:
         """Make the directory; the servers' account may walk through it, nobody may list it."""
-        self.data.mkdir(parents=True, exist_ok=True)
-        self.data.chmod(0o711 if self.account.is_other else 0o700)
-        self.state.mkdir(mode=0o700, exist_ok=True)
+        with self.usable():
+            self.data.mkdir(parents=True, exist_ok=True)
+            self.data.chmod(0o711 if self.account.is_other else 0o700)
+            self.state.mkdir(mode=0o700, exist_ok=True)
         return self
+
+    def usable(self) -> AbstractContextManager[None]:
+        """Return what makes ConfigError, which names --data, of a directory that cannot be used."""
+        return usable_places({"--data": self.data})
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the installation, so that nobody else runs or resets it meanwhile."""
-        with (self.data / "lock").open("w") as lock:
+        with self.usable():
+            lock = (self.data / "lock").open("w")
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

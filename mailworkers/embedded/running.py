@@ -19,7 +19,7 @@ _SHOWN_COLUMNS = 600
 
 
 class UpFailed(MailworkersError):  # noqa: N818  it names the condition
-    """Something did not start or did not arrive; the message ends with the log that says why."""
+    """Something did not start or did not arrive; the message ends with what says why."""
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -59,8 +59,11 @@ class Watch:
     def programs(self) -> list[Program]:
         """Return what runs, nothing while supervisord is busy; UpFailed when it is gone."""
         if self._process.poll() is not None:
-            said = tail(self._running.installation.log / "supervisord.out")
-            raise UpFailed(f"supervisord ended with code {self._process.returncode}\n{said}")
+            log = self._running.installation.log / "supervisord.out"
+            raise UpFailed(
+                f"the end of {log}:\n{tail(log)}\n"
+                f"supervisord ended with code {self._process.returncode}"
+            )
         try:
             return self._running.supervisor.programs()
         except SupervisorUnavailable:

@@ -19,6 +19,7 @@ from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 
+from mailworkers.adapters.process import Every
 from mailworkers.adapters.settings import load
 from mailworkers.adapters.supervisor import Supervisor
 from mailworkers.adapters.supervisor_files import (
@@ -46,8 +47,9 @@ from mailworkers.embedded.server_commands import (
 _STARTING = timedelta(seconds=90)
 _STOPPING = timedelta(seconds=60)
 _LOOK_EVERY = 0.1
-_STATUS_EVERY = 1.0
-_STATUS_LINE_EVERY = 30.0  # without a terminal
+_WATCH_EVERY = 1.0
+_STATUS_EVERY = timedelta(seconds=1)
+_STATUS_LINE_EVERY = timedelta(seconds=30)  # without a terminal
 _COUNTED = ("mail_delivery_accepted_total", "mail_delivery_sent_total", "retries_scheduled_total")
 _NOBODY = "00000000-0000-4000-8000-000000000000"
 
@@ -58,11 +60,12 @@ def up(data: Path, *, source: Source, once: bool, reset: bool, screen: Screen) -
         signal.signal(number, signal.default_int_handler)
     installation = Installation(data, servers_account()).make()
     with installation.locked():
-        if reset:
-            with screen.step(f"removing the old data in {installation.data}"):
-                installation.reset()
-        running = _prepare(installation, source, screen)
-        process = _start_supervisord(running)
+        with installation.usable():
+            if reset:
+                with screen.step(f"removing the old data in {installation.data}"):
+                    installation.reset()
+            running = _prepare(installation, source, screen)
+            process = _start_supervisord(running)
         watch = Watch(running, process)
         try:
             _wait_until_ready(running, watch, screen)
@@ -160,6 +163,9 @@ def _show_samples(running: Running, screen: Screen, *, is_failure_fatal: bool) -
 
 def _print_places(running: Running, screen: Screen) -> None:
     installation, settings = running.installation, running.settings
+    # supervisorctl reads a supervisord.conf where it is called, and that of a checkout needs these.
+    environment = f". {shlex.quote(str(installation.environment_file))}"
+    server = '"unix://$MAIL_SUPERVISOR_SOCKET"'
     screen.table(
         ["what", "where"],
         [
@@ -168,11 +174,8 @@ def _print_places(running: Running, screen: Screen) -> None:
             ["health", f"{running.health}/health and /ready"],
             ["metrics", running.metrics],
             ["logs", f"{installation.log}"],
-            ["commands", f". {installation.environment_file}; {_tool('mailworkers')} --help"],
-            [
-                "processes",
-                f"{_tool('supervisorctl')} -s unix://{settings.supervisor_socket} status",
-            ],
+            ["commands", f"{environment}; {_tool('mailworkers')} --help"],
+            ["processes", f"{environment}; {_tool('supervisorctl')} -s {server} status"],
         ],
     )
 
@@ -185,12 +188,14 @@ def _tool(name: str) -> str:
 
 
 def _stay(running: Running, watch: Watch, screen: Screen) -> None:
-    """Show what runs and what was sent until Ctrl-C; UpFailed when supervisord ends."""
-    pause = _STATUS_EVERY if screen.is_terminal else _STATUS_LINE_EVERY
+    """Show what runs and what was sent until Ctrl-C; UpFailed soon after supervisord ends."""
+    due = Every(_STATUS_EVERY if screen.is_terminal else _STATUS_LINE_EVERY)
     with screen:
         while True:
-            screen.show(watch.programs(), _summary(running))
-            time.sleep(pause)
+            programs = watch.programs()
+            if due.is_due():
+                screen.show(programs, _summary(running))
+            time.sleep(_WATCH_EVERY)
 
 
 def _summary(running: Running) -> str:

@@ -39,7 +39,8 @@ class Api:
         self._poll = settings.poll
         host, port = split_address(settings.internal_http_addr)
         _refuse_open_door(context, host)
-        intake = Intake(settings, Catalog.load(settings.template_dir or packaged_directory()))
+        catalog = Catalog.load(settings.template_dir or packaged_directory())
+        intake = Intake(settings, catalog, context.clock.now)
         pool = Pool(
             settings.postgres_dsn,
             f"mailworkers {context.process}",

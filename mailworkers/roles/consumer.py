@@ -19,6 +19,7 @@ import msgspec
 from mailworkers.adapters import db, process, store
 from mailworkers.adapters.catalog import Catalog
 from mailworkers.adapters.intake import Intake, Prepared, write
+from mailworkers.adapters.refusals import refusal_of
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.store import Acceptance, Malformed, Verdict
 from mailworkers.adapters.stream import MOST_HANDOUTS, Entry, Fields, Stream, consumer_name
@@ -58,7 +59,7 @@ class Consumer:
         self._waker = context.waker
         self._sources = settings.sources
         catalog = Catalog.load(settings.template_dir or packaged_directory())
-        self._intake = Intake(settings, catalog)
+        self._intake = Intake(settings, catalog, context.clock.now)
         self._stream = Stream(settings, consumer_name(), settings.poll)
         self._stream.ensure_group()
         self._batch: list[Item] = []
@@ -210,16 +211,7 @@ def _refusal(prepared: Prepared, result: Acceptance | Refusal) -> Refusal | None
     """Return why a command is refused, if it is: by itself, or by what the store holds already."""
     if isinstance(result, Refusal):
         return result
-    command = prepared.command
-    if result.verdict is Verdict.CONFLICT:
-        code = FailureCode.IDEMPOTENCY_CONFLICT
-        detail = f"the key was used for other content by delivery {result.delivery_id}"
-    elif result.verdict is Verdict.DUPLICATE_ID:
-        code = FailureCode.DUPLICATE_DELIVERY_ID
-        detail = "a delivery of this delivery_id exists under another key"
-    else:
-        return None
-    return Refusal(code, detail, delivery_id=str(command.delivery_id or ""), source=command.source)
+    return refusal_of(result, prepared.command)
 
 
 def _malformed(entry: Entry, refusal: Refusal) -> Malformed:

@@ -29,6 +29,7 @@ from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.store import Leased
 from mailworkers.adapters.stream import SENDER_WAKE
 from mailworkers.core.addresses import needs_smtputf8
+from mailworkers.core.adoption import verdict_of_poison
 from mailworkers.core.breaker import State
 from mailworkers.core.errors import StoreUnavailable
 from mailworkers.core.journal import Begin, Dot
@@ -146,6 +147,7 @@ class Sender:
             self._hand_back()
         self._journal.renew()
         if self._line is not None:
+            self._line.look()
             state, reason = self._line_state(), self._line.reason
             self._context.heartbeat.detail = {"breaker": str(state), "reason": reason}
 
@@ -205,10 +207,12 @@ class Sender:
         Not when stopping or the breaker opened, not what its lease cannot cover, and not when the
         batch has taken long: then others get its rest, and its outcomes are settled.
         """
-        self._tick()
         if self._context.stop.is_requested or self._line_state() is State.OPEN:
             return False
         if self._batch.age() > LONGEST_BATCH and self._outcomes.age() > 0:
+            return False
+        self._tick()
+        if not self._batch.waiting:  # the tick has handed them back
             return False
         phases = 3 * self._settings.smtp_timeout.total_seconds()
         dot = self._settings.smtp_dot_timeout.total_seconds()
@@ -218,10 +222,9 @@ class Sender:
 
     def _deliver(self, leased: Leased) -> None:
         """Carry one delivery to the relay and keep its outcome for the settle."""
-        mime = leased.mime
+        mime, leased.mime = leased.mime, None
         if mime is None:
             mime = store.load_mime(self._context.database.conn, leased.delivery_id)
-        leased.mime = None
         self._journal.write(Begin(leased.delivery_id, self._batch.token))
         self._current, self._is_past_dot = leased, False
         started = time.monotonic()
@@ -233,10 +236,12 @@ class Sender:
             self._note(leased, verdict, started)
         self._current = None
 
-    def _attempt(self, leased: Leased, mime: bytes) -> Verdict:
-        """Return what one transaction came to."""
+    def _attempt(self, leased: Leased, mime: bytes | None) -> Verdict:
+        """Return what one transaction came to; without its bytes there is nothing to try."""
         if self._line is None:
             raise RuntimeError("in stub mode the lease ends every delivery")
+        if mime is None:
+            return verdict_of_poison(len(leased.addresses))
         return self._line.attempt(
             _envelope(leased, mime),
             mime,

@@ -11,14 +11,16 @@ import msgspec
 
 from mailworkers.adapters.db import run_transaction
 from mailworkers.adapters.intake import Intake, write
-from mailworkers.adapters.store import Acceptance, Verdict
+from mailworkers.adapters.outcomes import report_ended
+from mailworkers.adapters.refusals import refusal_of
+from mailworkers.adapters.store import Acceptance, Effect, Verdict
 from mailworkers.adapters.store.pool import Pool
 from mailworkers.adapters.store.reads import suppressed_at_intake
 from mailworkers.adapters.stream import Waker
 from mailworkers.adapters.telemetry import Telemetry
-from mailworkers.core.commands import Command, FailureCode, Refusal
+from mailworkers.core.commands import Command, Refusal
 from mailworkers.core.errors import StoreUnavailable
-from mailworkers.core.states import READY, Status
+from mailworkers.core.states import FINAL, READY, Status
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -81,6 +83,15 @@ class Acceptor:
             self._telemetry.command_accepted(source, status, count)
         self._bell.ring({status for _, status in counts})
 
+    def announce(self, effect: Effect) -> None:
+        """Tell of a delivery that an operator ended, and wake the senders for one made ready."""
+        if not effect.is_change:
+            return
+        delivery = effect.after
+        if delivery.status in FINAL:
+            report_ended(self._telemetry, delivery, "cancelled", delivery.attempt_no)
+        self._bell.ring({delivery.status})
+
     def close(self) -> None:
         """Let go of the thread that wakes."""
         self._bell.close()
@@ -96,23 +107,11 @@ def _result(
     """Return what *result* means for whoever sent *command*."""
     if isinstance(result, Refusal):
         return result
-    match result.verdict:
-        case Verdict.ACCEPTED:
-            return Accepted(result.delivery_id, result.status == Status.SUPPRESSED, is_replay=False)
-        case Verdict.REPLAYED:
-            return Accepted(result.delivery_id, result.delivery_id in suppressed, is_replay=True)
-        case Verdict.CONFLICT:
-            return Refusal(
-                FailureCode.IDEMPOTENCY_CONFLICT,
-                f"the key was used for other content by delivery {result.delivery_id}",
-                "idempotency_key",
-            )
-        case Verdict.DUPLICATE_ID:
-            return Refusal(
-                FailureCode.DUPLICATE_DELIVERY_ID,
-                f"delivery {command.delivery_id} exists under another key",
-                "delivery_id",
-            )
+    if refusal := refusal_of(result, command):
+        return refusal
+    if _is_replay(result):
+        return Accepted(result.delivery_id, result.delivery_id in suppressed, is_replay=True)
+    return Accepted(result.delivery_id, result.status == Status.SUPPRESSED, is_replay=False)
 
 
 class Bell:

@@ -91,6 +91,43 @@ class BatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deliveries: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=1000)]
 
 
+Reason = Annotated[
+    str, Meta(min_length=1, max_length=500, description="why; stands in the audit trail")
+]
+
+
+class CancelRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why a delivery is withdrawn."""
+
+    reason: Reason
+
+
+class CancelAnswer(msgspec.Struct, frozen=True):
+    """What became of a delivery that was cancelled.
+
+    `pending`: a sender has it. What the relay accepts stays `sent`, a retry becomes `cancelled`.
+    Others than `cancelled` come from recipients that ended before, and `uncertain` from a last
+    attempt that may have arrived.
+    """
+
+    delivery_id: UUID
+    status: Literal["cancelled", "pending", "sent", "failed", "dead_letter", "uncertain"]
+
+
+class RequeueRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Why a delivery is sent again; `expires_at_ms` replaces its own, needed once that is past."""
+
+    reason: Reason
+    expires_at_ms: Milliseconds | None = None
+
+
+class RequeueAnswer(msgspec.Struct, frozen=True):
+    """A delivery that is ready again, with a new cycle of attempts."""
+
+    delivery_id: UUID
+    status: Literal["queued", "rendered"]
+
+
 class DeliveryPage(msgspec.Struct, frozen=True):
     """Deliveries, newest first; `next_cursor` leads to older ones, null at the end."""
 

@@ -16,6 +16,7 @@ from mailworkers.web.errors import respond
 from mailworkers.web.gate import PREFIX, Gate
 from mailworkers.web.intake import create_delivery, create_login_code_delivery
 from mailworkers.web.tokens import Tokens
+from mailworkers.web.verbs import cancel_delivery, requeue_delivery
 
 ROUTES: tuple[ControllerRouterHandler, ...] = (
     create_login_code_delivery,
@@ -25,6 +26,8 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     get_delivery,
     get_attempts,
     get_content,
+    cancel_delivery,
+    requeue_delivery,
 )
 
 

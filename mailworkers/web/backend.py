@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from litestar import Request
 
+from mailworkers.adapters.store import Effect
 from mailworkers.adapters.store.pool import Connection, Pool
 from mailworkers.core.commands import Command, Refusal, SourceKind
 from mailworkers.core.states import Lane
@@ -40,6 +41,17 @@ class Backend:
         return await asyncio.get_running_loop().run_in_executor(
             self._readers, self._answer, question
         )
+
+    async def change(self, verb: Callable[[Connection], Effect | None]) -> Effect | None:
+        """Return what *verb* did to a delivery, once whom it concerns was told."""
+
+        def act(conn: Connection) -> Effect | None:
+            effect = verb(conn)
+            if effect is not None:
+                self._acceptor.announce(effect)
+            return effect
+
+        return await self.ask(act)
 
     def _answer(self, question: Callable[[Connection], Outcome]) -> Outcome:
         with self._pool.connection() as conn:

@@ -26,6 +26,8 @@ class ErrorCode(enum.StrEnum):
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
+    NOT_CANCELLABLE = "not_cancellable"
+    NOT_REQUEUEABLE = "not_requeueable"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     REQUEST_TIMEOUT = "request_timeout"
     CONTENT_DELETED = "content_deleted"

@@ -45,6 +45,15 @@ TEMPLATE: Examples = {
     },
 }
 
+CANCEL: Examples = {
+    "cancel": {"reason": "the invoice was wrong"},
+}
+
+REQUEUE: Examples = {
+    "requeue": {"reason": "the relay takes mail again"},
+    "past its time": {"reason": "the relay takes mail again", "expires_at_ms": 4102358400000},
+}
+
 BATCH: Examples = {
     "batch": {"deliveries": [RENDERED["rendered"], TEMPLATE["template"]]},
 }

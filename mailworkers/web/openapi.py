@@ -70,6 +70,7 @@ def describe() -> Json:
         "tags": [
             {"name": "intake", "description": "Taking mail in (scope `intake`)"},
             {"name": "deliveries", "description": "What became of it (scope `read`)"},
+            {"name": "verbs", "description": "Changing what becomes of it (scope `operate`)"},
         ],
         "paths": paths,
         "components": {
@@ -157,8 +158,10 @@ def _responses(handler: HTTPRouteHandler) -> Json:
     content = {"application/json": {"schema": _one_of((handler.opt["answer"],))}}
     for media_type in handler.opt.get("also", ()):
         content[media_type] = {"schema": {"type": "string"}}
+    described = {handler.status_code: _success(handler), **handler.opt.get("also_answers", {})}
     responses = {
-        str(int(handler.status_code)): {"description": _success(handler), "content": content}
+        str(int(status)): {"description": text, "content": content}
+        for status, text in described.items()
     }
     statuses = {*_ALWAYS, *handler.opt.get("errors", ())}
     if "body" in handler.opt:

@@ -17,12 +17,13 @@ import pytest
 
 from mailworkers.adapters import db
 from mailworkers.adapters.settings import load
-from mailworkers.adapters.supervisor import Supervisor
+from mailworkers.adapters.supervisor import Program, Supervisor
 from mailworkers.adapters.supervisor_files import (
     Slots,
     supervisord_command,
     supervisord_environment,
 )
+from mailworkers.cli.processes import is_alive
 from mailworkers.embedded.servers import Servers
 from tests.crash.commands import put_commands
 from tests.crash.processes import Roles
@@ -158,3 +159,28 @@ def test_scaling_senders_up_and_down_loses_and_doubles_nothing(
 
     (left,) = supervisor.programs("sender")
     assert (left.name, left.pid) == (first.name, first.pid)
+
+
+def test_a_rolling_restart_waits_for_signs_of_each_restarted_process(
+    roles: Roles, supervisor: Supervisor
+) -> None:
+    """The name and number under which a process beats are those that supervisord and we see."""
+    settings = load(roles.environ)
+    before = eventually(lambda: _running_senders(supervisor, 2), within=20)
+    asked: list[int] = []
+
+    def is_healthy(program: Program) -> bool:
+        asked.append(program.pid)
+        return is_alive(settings, "sender", program)
+
+    supervisor.restart_rolling("sender", lambda _: None, is_healthy)
+
+    after = _running_senders(supervisor, 2)
+    assert not before & after
+    assert after <= set(asked)
+
+
+def _running_senders(supervisor: Supervisor, wanted: int) -> set[int]:
+    """Return the pids of all senders when so many run."""
+    pids = {program.pid for program in supervisor.programs("sender") if program.is_running}
+    return pids if len(pids) == wanted else set()

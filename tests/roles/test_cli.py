@@ -18,6 +18,7 @@ import pytest
 import redis
 from click.testing import CliRunner, Result
 
+from mailworkers.adapters.supervisor_files import ROLES
 from mailworkers.cli.main import SECTIONS, main
 from mailworkers.cli.output import printable
 from mailworkers.core.commands import Command, decode_entry
@@ -123,6 +124,33 @@ def test_a_role_with_a_wrong_setting_ends_with_78_and_names_it(run: Run, role: s
     assert [line.split()[1] for line in lines] == ["MAIL_LEASE='soon'", "HTTP_PORT='no'"]
 
 
+def test_the_commands_know_every_role() -> None:
+    """supervisord, the monitor and the command line speak of the same six."""
+    assert tuple(next(iter(SECTIONS.values()))) == ROLES
+
+
+def test_a_number_below_zero_is_a_wrong_number_and_no_unknown_option(run: Run) -> None:
+    """What is wrong is said, not what click makes of a leading dash."""
+    result = run("scale", "sender", "-1")
+
+    assert result.exit_code == 2
+    assert "-1 is not in the range 0<=x<=256" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["sender", "retention", "supervise"])
+@pytest.mark.parametrize("place", ["/proc/x", "/dev/null"])
+def test_a_state_directory_that_cannot_be_used_ends_with_78_and_one_line(
+    run: Run, command: str, place: str
+) -> None:
+    """A wrong setting like any other: no traceback, and supervisord does not try it again."""
+    result = run(command, MAIL_STATE_DIR=place)
+
+    assert result.exit_code == 78
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("mailworkers")
+    assert f"MAIL_STATE_DIR={place}: " in line
+
+
 def test_a_store_that_is_away_is_1_and_says_where_to_look(run: Run) -> None:
     """No traceback for what happens every day; no password either."""
     result = run("migrate")
@@ -200,7 +228,7 @@ def test_config_shows_every_setting_masked_with_its_origin(run: Run) -> None:
     result = run("config")
 
     assert result.exit_code == 0
-    assert "postgresql://mail:***@127.0.0.1:1/mail" in result.stdout
+    assert "user=mail password=*** dbname=mail host=127.0.0.1 port=1" in result.stdout
     assert re.search(r"MAIL_LEASE +150s +default", result.stdout)
     assert re.search(r"MAIL_SMTP_TLS +none +environment", result.stdout)
     assert CANARY not in result.output

@@ -137,6 +137,26 @@ def test_an_expired_delivery_that_somebody_accepted_is_sent(
     assert conn.execute("SELECT count(*) FROM dead_letters").fetchone() == (0,)
 
 
+def test_an_expired_delivery_that_may_have_gone_is_uncertain(
+    scheduler: Scheduler, conn: db.Connection
+) -> None:
+    """Whoever may have it already is never called expired."""
+    delivery_id = put(conn, Status.DEFERRED, attempt_no=1, cycle_attempt=1)
+    conn.execute(
+        "INSERT INTO attempts (delivery_id, attempt_no, cycle_attempt, status, outcome,"
+        " lease_token, leased_by, finished_at) VALUES (%s, 1, 1, 'timed_out', 'unknown',"
+        " gen_random_uuid(), gen_random_uuid(), clock_timestamp())",
+        [delivery_id],
+    )
+    conn.execute("UPDATE deliveries SET expires_at = clock_timestamp()")
+
+    scheduler.step()
+
+    after = row(conn, delivery_id)
+    assert (after["status"], after["failure"]) == (Status.UNCERTAIN, "unknown")
+    assert recipient_statuses(conn, delivery_id) == ["uncertain"]
+
+
 def test_pauses_whose_time_is_over_are_removed(scheduler: Scheduler, conn: db.Connection) -> None:
     """Those without an end, or with one to come, stay."""
     for reason, ends_at in (("over", _later(seconds=-1)), ("on", _later(hours=1)), ("on", None)):

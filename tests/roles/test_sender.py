@@ -1,17 +1,20 @@
 """The sender against a scripted relay: every way a transaction ends, and what becomes of it."""
 
+import socket
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+import redis
 
 from mailworkers.adapters import db, store
 from mailworkers.core.states import Failure, Lane, Status
 from mailworkers.roles.sender import Sender
 from tests.deliveries import accept, attempts, new_delivery, recipient_statuses, row, status
 from tests.eventually import eventually
-from tests.relay import Relay, accepting, close, reset
+from tests.relay import Relay, accepting, close, late, reset
 
 Build = Callable[..., Sender]
 
@@ -372,3 +375,69 @@ def test_without_redis_each_sender_judges_for_itself(
     relay.says("220 hello again")
 
     eventually(lambda: sender.step() and status(conn, new.delivery_id) == Status.SENT, within=10)
+
+
+def test_a_batch_that_takes_long_is_settled_and_its_rest_given_to_others(
+    sender: Sender, relay: Relay, conn: db.Connection
+) -> None:
+    """A relay that becomes slow in the middle keeps neither outcomes nor leases waiting."""
+    news = [new_delivery() for _ in range(30)]
+    accept(conn, *news)
+    sender._pace.limit = 30
+    relay.says(DOT=["250 ok"] + [late(0.15, "250 ok")] * 29)
+
+    sender.step()
+
+    rows = conn.execute("SELECT status, count(*) FROM deliveries GROUP BY status").fetchall()
+    found: dict[str, int] = dict(rows)
+    assert set(found) == {"sent", "queued"}
+    assert found["sent"] == len(relay.accepted)
+    assert 2 < found["sent"] < 20
+
+
+def test_a_silent_redis_does_not_slow_down_the_mail(
+    build: Build, relay: Relay, conn: db.Connection
+) -> None:
+    """It is asked before a lease, waited for a moment, then left alone (F-R10)."""
+    with socket.create_server(("127.0.0.1", 0)) as black_hole:
+        port = black_hole.getsockname()[1]
+        sender = build(
+            Sender, MAIL_SMTP_ADDR=relay.addr, MAIL_REDIS_MASTER_ADDR=f"127.0.0.1:{port}"
+        )
+        accept(conn, *(new_delivery() for _ in range(200)))
+        began = time.monotonic()
+
+        _steps(sender, 300)
+
+        assert len(relay.accepted) == 200
+        assert time.monotonic() - began < 5
+
+
+def test_what_nobody_wrote_into_the_breakers_key_is_removed(
+    build: Build, relay: Relay, conn: db.Connection, redis_client: redis.Redis
+) -> None:
+    """Another version, another program, a typing error: no reason to die."""
+    redis_client.set(f"mail:breaker:{relay.addr}", b"junk")
+    sender = build(Sender, MAIL_SMTP_ADDR=relay.addr)
+    accept(conn, new_delivery())
+
+    sender.step()
+
+    assert len(relay.accepted) == 1
+    assert redis_client.get(f"mail:breaker:{relay.addr}") is None
+
+
+def test_a_delivery_without_its_bytes_fails_and_stops_nobody(
+    sender: Sender, relay: Relay, conn: db.Connection
+) -> None:
+    """There is nothing to send; the mail behind it goes."""
+    empty, other = new_delivery(), new_delivery()
+    accept(conn, empty)
+    accept(conn, other)
+    conn.execute("DELETE FROM delivery_payloads WHERE delivery_id = %s", [empty.delivery_id])
+
+    _steps(sender)
+
+    after = row(conn, empty.delivery_id)
+    assert (after["status"], after["failure"]) == (Status.FAILED, Failure.POISON)
+    assert status(conn, other.delivery_id) == Status.SENT

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailworkers.adapters.secrets import Secret, mask_dsn
+from mailworkers.adapters.secrets import Secret, dsn_secrets, mask_dsn
 from mailworkers.adapters.setting_reading import FALLBACK_DSN
 from mailworkers.adapters.setting_rules import RETIRED
 from mailworkers.adapters.setting_table import NAMES, TABLE
@@ -132,7 +132,7 @@ def test_a_wrong_form_names_the_setting_shows_the_text_and_says_what_to_write(
         ({"MAIL_AUTH_RETRY_LADDER": "20m"}, "never be retried"),
         ({"MAIL_PAYLOAD_RETENTION": "60d"}, "MAIL_DELIVERY_RETENTION"),
         ({"HTTP_PORT": "8080"}, "both use port 8080"),
-        ({"MAIL_SUPERVISOR_SOCKET": "/" + "x" * 107}, "at most 107"),
+        ({"MAIL_SUPERVISOR_SOCKET": "/" + "x" * 99}, "at most 99"),
     ],
 )
 def test_pairs_that_cannot_work_are_refused_with_the_sum(
@@ -170,7 +170,7 @@ def test_database_url_is_read_when_there_is_no_dsn() -> None:
     settings = load(environ | {FALLBACK_DSN: "postgresql://elsewhere/mail"})
 
     assert settings.postgres_dsn == "postgresql://elsewhere/mail"
-    assert ("MAIL_POSTGRES_PRIMARY_DSN", "postgresql://elsewhere/mail", FALLBACK_DSN) in (
+    assert ("MAIL_POSTGRES_PRIMARY_DSN", "dbname=mail host=elsewhere", FALLBACK_DSN) in (
         settings.masked()
     )
 
@@ -189,6 +189,7 @@ def test_a_dsn_written_for_another_driver_is_understood() -> None:
     settings = load(LEAST | {"MAIL_POSTGRES_PRIMARY_DSN": dsn})
 
     assert settings.postgres_dsn == "postgres://m@127.0.0.1:5432/galaxy?sslmode=disable"
+    assert "search_path" not in repr(settings.masked())
 
 
 def test_secrets_are_read_from_files(tmp_path: Path) -> None:
@@ -277,18 +278,37 @@ def test_no_secret_is_in_reprs_masked_settings_errors_or_tracebacks() -> None:
 @pytest.mark.parametrize(
     ("dsn", "shown"),
     [
-        ("postgresql://u:p@h:5432/d", "postgresql://u:***@h:5432/d"),
-        ("postgresql://u@h/d", "postgresql://u@h/d"),
-        ("postgresql://u:p:q@h1,h2:1/d?sslmode=require", "postgresql://u:***@h1,h2:1/d?sslmode=require"),
-        ("postgresql://h/d?user=u&password=p&sslmode=require", "postgresql://h/d?user=u&password=***&sslmode=require"),
-        ("host=h password=p dbname=d", "host=h password=*** dbname=d"),
-        (r"host=h password = 'a b\' c' dbname=d", "host=h password = *** dbname=d"),
+        ("postgresql://u:p@h:5432/d", "user=u password=*** dbname=d host=h port=5432"),
+        ("postgresql://u@h/d", "user=u dbname=d host=h"),
+        ("postgresql://u:p:q@h1,h2:1/d", "user=u password=*** dbname=d host=h1,h2 port=,1"),
+        ("postgresql://h/d?user=u&password=p", "user=u password=*** dbname=d host=h"),
+        ("postgresql:///d?pass%77ord=p", "password=*** dbname=d"),
+        ("host=h password=p dbname=d", "password=*** dbname=d host=h"),
+        (r"host=h password = 'a b\' c' dbname=d", "password=*** dbname=d host=h"),
+        (r"host=h password=a\ b", "password=*** host=h"),
         ("host=h sslpassword=p", "host=h sslpassword=***"),
     ],
-)  # fmt: skip
+)
 def test_a_connection_string_is_shown_without_its_password(dsn: str, shown: str) -> None:
-    """`mailworkers config` shows where, not how."""
+    """`mailworkers config` shows where, not how; as libpq reads it, whatever its form."""
     assert mask_dsn(dsn) == shown
+
+
+@pytest.mark.parametrize(
+    ("dsn", "found"),
+    [
+        ("postgresql://u:a%20b@h/d", {"a b", "a%20b"}),
+        ("postgresql:///d?pass%77ord=a%20b&sslpassword=c", {"a b", "a%20b", "c"}),
+        (r"host=h password=a\ b", {"a b", r"a\ b"}),
+        (r"host=h password = 'a b\' c' dbname=d", {"a b' c", r"a b\' c"}),
+        ("host=h dbname=d", set()),
+    ],
+)
+def test_the_secrets_of_a_connection_string_are_found_as_read_and_as_written(
+    dsn: str, found: set[str]
+) -> None:
+    """The log hides them in either form: an error may quote one or the other."""
+    assert set(dsn_secrets(dsn)) == found
 
 
 @given(st.text())

@@ -692,3 +692,17 @@ def test_the_transcript_is_bounded(relay: Relay, session: Session) -> None:
         send(session)
 
     assert len(session.transcript) < 500
+
+
+def test_an_answer_that_came_while_a_tick_took_its_time_counts(relay: Relay) -> None:
+    """The deadline is for the relay, not for what we do meanwhile: its 250 is here."""
+    relay.says(DOT=late(0.4, "250 ok"))
+    session = opened(relay, dot_timeout=timedelta(seconds=1))
+    slow = iter([1.2])
+
+    transaction = send(session, tick=lambda: time.sleep(next(slow, 0)))
+    session.close()
+
+    assert transaction.broken is None
+    assert transaction.reply is not None
+    assert transaction.reply.code == 250

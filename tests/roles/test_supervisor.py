@@ -7,18 +7,28 @@ a while to stop. Everything else is as in production.
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID, uuid4
 
 import pytest
 
+from mailworkers.adapters import db, store
+from mailworkers.adapters.setting_table import LONGEST_SOCKET
 from mailworkers.adapters.settings import Settings, load
-from mailworkers.adapters.supervisor import ProcessFailed, Supervisor, SupervisorUnavailable
+from mailworkers.adapters.supervisor import (
+    ProcessFailed,
+    Program,
+    Supervisor,
+    SupervisorUnavailable,
+)
 from mailworkers.adapters.supervisor_events import (
     MISCONFIGURED,
     STORM,
@@ -33,7 +43,7 @@ from mailworkers.adapters.supervisor_files import (
     supervisord_command,
     supervisord_environment,
 )
-from mailworkers.core.errors import ConfigError
+from mailworkers.cli.processes import is_alive
 from tests.eventually import eventually
 
 _STAND_IN = f"""#!{sys.executable}
@@ -289,11 +299,42 @@ def test_a_supervisord_that_is_away_is_named(host: Host) -> None:
         host.supervisor.programs()
 
 
-def test_a_socket_path_that_is_too_long_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    settings = _settings(tmp_path, MAIL_SUPERVISOR_SOCKET=f"/{'x' * 100}")
+def test_the_longest_socket_path_is_one_that_supervisord_can_use() -> None:
+    """It binds one with its pid added; the largest pid of Linux is 2^22."""
+    with tempfile.TemporaryDirectory(prefix="s") as directory:
+        path = f"{directory}/{'x' * (LONGEST_SOCKET - len(directory) - 1)}"
+        with socket.socket(socket.AF_UNIX) as longest, socket.socket(socket.AF_UNIX) as longer:
+            longest.bind(f"{path}.{2**22}")
+            with pytest.raises(OSError, match="too long"):
+                longer.bind(f"{path}x.{2**22}")
 
-    with pytest.raises(ConfigError, match="MAIL_SUPERVISOR_SOCKET"):
-        supervisord_environment(settings, {})
+
+def _beat(conn: db.Connection, role: str, host: str, pid: int) -> UUID:
+    process_id = uuid4()
+    store.beat(conn, process_id=process_id, role=role, host=host, pid=pid, version="1", detail={})
+    return process_id
+
+
+def test_a_restarted_process_is_healthy_by_signs_of_its_own_only(
+    tmp_path: Path, database: str, conn: db.Connection
+) -> None:
+    """Senders of other hosts, what a killed one left behind and other roles prove nothing."""
+    settings = _settings(tmp_path, MAIL_POSTGRES_PRIMARY_DSN=database)
+    here, pid = socket.gethostname(), 4711
+    program = Program("sender-01", "RUNNING", pid, None, 0, tmp_path)
+    _beat(conn, "sender", "elsewhere", pid)
+    _beat(conn, "sender", here, pid + 1)
+    _beat(conn, "consumer", here, pid)
+    silent = _beat(conn, "sender", here, pid)
+    conn.execute(
+        "UPDATE processes SET beat_at = beat_at - interval '1 minute' WHERE process_id = %s",
+        [silent],
+    )
+    assert not is_alive(settings, "sender", program)
+
+    _beat(conn, "sender", here, pid)
+
+    assert is_alive(settings, "sender", program)
 
 
 def test_processes_are_told_by_their_role() -> None:

@@ -18,6 +18,7 @@ from mailworkers.embedded.installation import AlreadyRunning, Installation
 from mailworkers.embedded.loopback import fetch_json
 from tests.eventually import eventually
 
+_CHECKOUT = Path(__file__).resolve().parents[2]
 _ELSEWHERE = {
     "DATABASE_URL": "postgresql://192.0.2.1/elsewhere",
     "REDIS_URL": "redis://192.0.2.1/",
@@ -86,6 +87,45 @@ def test_all_samples_arrive_and_data_stays(command: list[str], data: Path) -> No
         assert process.wait(60) == 0
 
     assert not _processes_of(data)
+
+
+@pytest.mark.parametrize("data_in", ["/dev/null", "/dev/null/x", "/proc/x"])
+def test_a_data_directory_that_cannot_be_used_is_named_in_one_line(data_in: str) -> None:
+    program = "from mailworkers.cli.main import main; main()"
+    code, said = _run([sys.executable, "-c", program, "up", "--data", data_in])
+
+    assert code == 78
+    (line,) = said.splitlines()
+    assert line.startswith(f"mailworkers: --data={data_in}: ")
+
+
+def test_what_it_tells_to_type_works_and_it_ends_soon_after_supervisord(
+    command: list[str], data: Path
+) -> None:
+    """The directory has a blank in its name; the last line says what happened."""
+    with _staying(command, data) as (process, said):
+        told = eventually(lambda: _told(said.read_text()), within=60)
+        assert "Durable mail delivery" in _typed(told["commands"])
+        assert re.search(r"^sender-01 +RUNNING", _typed(told["processes"]), re.MULTILINE)
+
+        os.kill(int(_typed(told["processes"].removesuffix("status") + "pid")), signal.SIGKILL)
+
+        assert process.wait(15) == 1
+        assert said.read_text().rstrip().endswith("supervisord ended with code -9")
+
+
+def _told(said: str) -> dict[str, str]:
+    """Return the two lines to type, by their names, as soon as they are shown."""
+    found = dict(re.findall(r"^ *(commands|processes) +(.+?) *$", said, re.MULTILINE))
+    return found if len(found) == 2 else {}
+
+
+def _typed(line: str) -> str:
+    """Return what the shell prints at *line*, typed in the checkout: its files must not mislead."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", line], cwd=_CHECKOUT, capture_output=True, text=True, check=True
+    )
+    return done.stdout
 
 
 @contextmanager

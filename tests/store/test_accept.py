@@ -246,3 +246,20 @@ def test_replays_are_found_for_commands_that_would_be_refused_now(conn: db.Conne
     found = store.find_replays(conn, [same, other])
 
     assert found == [store.Acceptance(Verdict.REPLAYED, new.delivery_id), None]
+
+
+def test_the_first_of_a_batch_wins_whatever_its_key(conn: db.Connection) -> None:
+    """Inputs are judged in their order; their keys have no rank."""
+    first = new_delivery(idempotency_key="z")
+    same_id = new_delivery(idempotency_key="a", delivery_id=first.delivery_id)
+    conflict = new_delivery(idempotency_key="z")
+    replay = new_delivery(idempotency_key="z", fingerprint=first.fingerprint)
+
+    verdicts = [a.verdict for a in accept(conn, first, same_id, conflict, replay)]
+
+    assert verdicts == [
+        Verdict.ACCEPTED,
+        Verdict.DUPLICATE_ID,
+        Verdict.CONFLICT,
+        Verdict.REPLAYED,
+    ]

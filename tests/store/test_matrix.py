@@ -104,6 +104,18 @@ def _expire_overdue(conn: db.Connection, _before: dict[str, Any]) -> None:
     store.expire_overdue(conn, limit=10)
 
 
+def _cancel(conn: db.Connection, before: dict[str, Any]) -> None:
+    db.run(conn, "cancel", delivery_ids=[before["delivery_id"]])
+
+
+def _request_cancel(conn: db.Connection, before: dict[str, Any]) -> None:
+    db.run(conn, "request_cancel", delivery_ids=[before["delivery_id"]])
+
+
+def _requeue(conn: db.Connection, before: dict[str, Any]) -> None:
+    db.run(conn, "requeue", delivery_ids=[before["delivery_id"]], expires_at=None)
+
+
 def _delete_deliveries(conn: db.Connection, _before: dict[str, Any]) -> None:
     retention.delete_deliveries(conn, keep=timedelta(0), limit=10)
 
@@ -117,6 +129,9 @@ RUNNERS: dict[str, Callable[[db.Connection, dict[str, Any]], None]] = {
     "promote_due": _promote_due,
     "reclaim": _reclaim,
     "expire_overdue": _expire_overdue,
+    "cancel": _cancel,
+    "request_cancel": _request_cancel,
+    "requeue": _requeue,
     "delete_deliveries": _delete_deliveries,
 }
 

@@ -315,6 +315,33 @@ def _expire_overdue(limit: int) -> Case:
     return lambda conn: lambda: len(store.expire_overdue(conn, limit=limit))
 
 
+def _ids(conn: db.Connection, status: Status) -> list[UUID]:
+    rows = conn.execute(
+        "SELECT delivery_id FROM deliveries"
+        " WHERE status = %s AND lane <> 0 AND coalesce(expires_at, 'infinity') > now() LIMIT %s",
+        [status, BATCH],
+    )
+    return [row[0] for row in rows]
+
+
+def _cancel(status: Status) -> Case:
+    def case(conn: db.Connection) -> Act:
+        ids = _ids(conn, status)
+        return lambda: len(store.cancel(conn, ids, actor="test", reason="withdrawn"))
+
+    return case
+
+
+def _cancel_one(conn: db.Connection) -> Act:
+    ids = _ids(conn, Status.DEFERRED)[:1]
+    return lambda: len(store.cancel(conn, ids, actor="test", reason="withdrawn"))
+
+
+def _requeue(conn: db.Connection) -> Act:
+    ids = _ids(conn, Status.DEAD_LETTER)
+    return lambda: len(store.requeue(conn, ids, actor="test", reason="the relay is well again"))
+
+
 def _next_due(conn: db.Connection) -> Act:
     return lambda: int(store.next_due(conn) is not None)
 
@@ -386,6 +413,10 @@ WORK: dict[str, Case] = {
     "expired_leases": _expired_leases(BATCH),
     "reclaim": _reclaim,
     "expire_overdue": _expire_overdue(BATCH),
+    "cancel": _cancel(Status.SCHEDULED),
+    "cancel one": _cancel_one,
+    "request_cancel": _cancel(Status.SENDING),
+    "requeue": _requeue,
     "next_due": _next_due,
     "beat": _beat,
     "finished_payloads": _finished_payloads(7, BATCH),
@@ -414,7 +445,7 @@ def test_every_statement_that_moves_deliveries_is_tried() -> None:
 @pytest.mark.parametrize("name", list(WORK))
 def test_a_batch_reads_what_it_handles(role_conn: db.Connection, name: str) -> None:
     """Neither the ended, nor the future, nor the paused cost anything."""
-    least = 1 if name in {"lease_ready of one", "next_due", "beat"} else BATCH
+    least = 1 if name in {"lease_ready of one", "cancel one", "next_due", "beat"} else BATCH
     _check(role_conn, WORK[name], least=least)
 
 

@@ -5,7 +5,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,8 @@ class RunningApi:
         self.telemetry = Telemetry("api", "api", state_dir=settings.state_dir)
         self.waker = Waker(settings)
         pool = Pool(dsn, "mailworkers test", size=4, limit=timedelta(seconds=3))
-        intake = Intake(settings, Catalog.load(settings.template_dir or packaged_directory()))
+        catalog = Catalog.load(settings.template_dir or packaged_directory())
+        intake = Intake(settings, catalog, lambda: datetime.now(UTC))
         acceptor = Acceptor(intake, pool, self.telemetry, self.waker)
         self.backend = Backend(pool, acceptor, sources=settings.sources, size=4)
         app = internal_api(self.backend, pool, report=self.surprises.append)

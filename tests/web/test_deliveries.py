@@ -148,6 +148,10 @@ def test_a_recipient_is_found_in_every_form_and_place(
         ({"cursor": "OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk6YQ"}, "cursor"),
         ({"sattus": "sent"}, "sattus"),
         ({"limit": ["1", "2"]}, "limit"),
+        ({"source": "\0"}, "source"),
+        ({"source": ["api", "a\0"]}, "source"),
+        ({"template": "a\0b"}, "template"),
+        ({"template": "a\x9b"}, "template"),
     ],
 )
 def test_a_filter_that_cannot_be_is_400_and_named(

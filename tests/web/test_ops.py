@@ -16,7 +16,8 @@ import redis
 from prometheus_client.parser import text_string_to_metric_families
 
 from mailworkers.adapters import store
-from mailworkers.adapters.gauges import ROLES, Stores
+from mailworkers.adapters.gauges import Stores
+from mailworkers.adapters.supervisor_files import ROLES
 from mailworkers.adapters.telemetry import METRICS_DIRECTORY, Telemetry
 from mailworkers.core.states import Lane, Status
 from mailworkers.embedded.servers import Servers

@@ -7,6 +7,7 @@ clock        promoting, reclaiming, expiring: what the scheduler does
 retention    deleting what is final and old
 malformed    entries that were refused
 heartbeats   signs of life of processes
+verbs        cancel and requeue: what operators do, with their audit trail
 reads        what people and services ask
 """
 
@@ -22,7 +23,7 @@ from mailworkers.adapters.store.clock import (
     promote_due,
     reclaim,
 )
-from mailworkers.adapters.store.heartbeats import beat, forget_processes, leave
+from mailworkers.adapters.store.heartbeats import beat, database_time, forget_processes, leave
 from mailworkers.adapters.store.leases import (
     Leased,
     LeasedRow,
@@ -33,20 +34,26 @@ from mailworkers.adapters.store.leases import (
 )
 from mailworkers.adapters.store.malformed import Malformed, store_malformed
 from mailworkers.adapters.store.settling import Settled, settle, settle_late
+from mailworkers.adapters.store.verbs import Effect, Hindrance, Snapshot, cancel, requeue
 
 __all__ = [
     "Acceptance",
     "Claim",
+    "Effect",
     "ExpiredLease",
+    "Hindrance",
     "Leased",
     "LeasedRow",
     "Malformed",
     "Overdue",
     "Reclaim",
     "Settled",
+    "Snapshot",
     "Verdict",
     "accept",
     "beat",
+    "cancel",
+    "database_time",
     "end_pauses",
     "expire_overdue",
     "expired_leases",
@@ -60,6 +67,7 @@ __all__ = [
     "next_due",
     "promote_due",
     "reclaim",
+    "requeue",
     "settle",
     "settle_late",
     "store_malformed",

@@ -61,7 +61,7 @@ def accept(conn: Connection, news: Sequence[NewDelivery]) -> list[Acceptance]:
     """
     verdicts: dict[int, Acceptance] = {}
     listed = _find_suppressed(conn, news)
-    pending = sorted(range(len(news)), key=lambda i: _key(news[i]))
+    pending = list(range(len(news)))
     while pending:
         leaders, followers = _first_of_each(news, pending)
         holders = _store_round(conn, news, leaders, listed, verdicts)
@@ -72,6 +72,7 @@ def accept(conn: Connection, news: Sequence[NewDelivery]) -> list[Acceptance]:
                 pending.append(i)
             else:
                 verdicts[i] = _compare(news[i], holder)
+        pending.sort()
     return [verdicts[i] for i in range(len(news))]
 
 
@@ -126,7 +127,9 @@ def _store_round(
 ) -> dict[_Key, _Holder]:
     """Store the *leaders*, enter their *verdicts* and return who holds their keys now."""
     ends = [_initial_end(news[i], listed) for i in leaders]
-    stored = _insert(conn, [news[i] for i in leaders], ends)
+    # In the order of their keys: two batches must not wait for each other crosswise.
+    ordered = sorted(zip(leaders, ends, strict=True), key=lambda pair: _key(news[pair[0]]))
+    stored = _insert(conn, [news[i] for i, _ in ordered], [end for _, end in ordered])
     holders: dict[_Key, _Holder] = {}
     accepted = []
     for i, (status, _) in zip(leaders, ends, strict=True):

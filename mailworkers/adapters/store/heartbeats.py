@@ -1,10 +1,17 @@
 """Signs of life of processes."""
 
+from datetime import datetime
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
 from mailworkers.adapters.db import Connection, run
+
+
+def database_time(conn: Connection) -> datetime:
+    """Return the database's time."""
+    now: datetime = run(conn, "database_time")[0][0]
+    return now
 
 
 def beat(
@@ -16,9 +23,9 @@ def beat(
     pid: int,
     version: str,
     detail: dict[str, object],
-) -> None:
-    """Say that a process is alive, and in *detail* what it is about."""
-    run(
+) -> datetime:
+    """Say that a process is alive, and in *detail* what it is about; return the database's time."""
+    rows = run(
         conn,
         "beat",
         process_id=process_id,
@@ -28,6 +35,8 @@ def beat(
         version=version,
         detail=Jsonb(detail),
     )
+    now: datetime = rows[0][0]
+    return now
 
 
 def leave(conn: Connection, process_id: UUID) -> None:

@@ -101,10 +101,10 @@ def hand_back(conn: Connection, *, leased_by: UUID, held: Sequence[UUID]) -> int
     return len(run(conn, "hand_back", leased_by=leased_by, held=list(held)))
 
 
-def load_mime(conn: Connection, delivery_id: UUID) -> bytes:
-    """Return the bytes of one delivery."""
+def load_mime(conn: Connection, delivery_id: UUID) -> bytes | None:
+    """Return the bytes of one delivery, None when there are none any more."""
     rows = run(conn, "load_mime", delivery_id=delivery_id)
-    return bytes(rows[0][0])
+    return bytes(rows[0][0]) if rows else None
 
 
 def leased_rows(conn: Connection, leased_by: UUID) -> list[LeasedRow]:

@@ -255,3 +255,11 @@ def oldest_due(conn: Connection) -> dict[str, float]:
 def live_roles(conn: Connection, *, silence: timedelta) -> dict[str, int]:
     """Return how many processes of each role gave a sign of life within *silence*."""
     return dict(run(conn, "live_roles", silence=silence))
+
+
+def is_process_alive(
+    conn: Connection, *, role: str, host: str, pid: int, silence: timedelta
+) -> bool:
+    """Return whether process *pid* of *host*, of *role*, gave a sign of life within *silence*."""
+    rows = run(conn, "is_process_alive", role=role, host=host, pid=pid, silence=silence)
+    return bool(rows[0][0])

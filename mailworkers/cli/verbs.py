@@ -1,0 +1,168 @@
+"""`mailworkers deliveries cancel` and `requeue`: what an operator does to one delivery.
+
+Both go straight to the database, as the API does, and leave the same line in the audit trail.
+"""
+
+import getpass
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from uuid import UUID
+
+import click
+
+from mailworkers.cli.composing import parse_when
+from mailworkers.cli.output import json_option, print_json, printable
+from mailworkers.core.states import READY, Status
+
+if TYPE_CHECKING:
+    from mailworkers.adapters.db import Connection
+    from mailworkers.adapters.store import Effect
+    from mailworkers.adapters.store.reads import Delivery
+
+LONGEST_REASON = 500
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _reason(_context: click.Context, _option: click.Parameter, reason: str) -> str:
+    if not 0 < len(reason) <= LONGEST_REASON or not reason.isprintable():
+        raise click.BadParameter(f"write one line of 1 to {LONGEST_REASON} characters")
+    return reason
+
+
+def _verb(command: Command) -> Command:
+    """Give *command* what both verbs take: the id, the reason, `--yes`, `--json`."""
+    for decorate in (
+        json_option,
+        click.option("--yes", "is_sure", is_flag=True, help="Do it without asking."),
+        click.option(
+            "--reason",
+            required=True,
+            metavar="TEXT",
+            callback=_reason,
+            help="Why; stands in the audit trail.",
+        ),
+        click.argument("delivery_id", type=click.UUID),
+    ):
+        command = decorate(command)
+    return command
+
+
+@click.command()
+@_verb
+def cancel(*, delivery_id: UUID, reason: str, is_sure: bool, as_json: bool) -> None:
+    """Withdraw one delivery before it is sent.
+
+    What a sender has at this moment is pending: it stays sent if the relay takes it, and is not
+    tried again otherwise. What has ended is left alone (exit code 1), unless it is cancelled.
+    """
+    from mailworkers.adapters import store
+
+    def verb(conn: "Connection") -> "dict[UUID, Effect]":
+        return store.cancel(conn, [delivery_id], actor=_actor(), reason=reason)
+
+    effect = _do(verb, delivery_id, None if is_sure else "withdraw it?")
+    _tell(effect, "pending" if effect.is_pending else effect.after.status, as_json=as_json)
+
+
+@click.command()
+@click.option(
+    "--expires-at", metavar="WHEN", help="Not after: 2027-01-31T08:00:00Z, or +10m from now."
+)
+@_verb
+def requeue(
+    *, delivery_id: UUID, reason: str, expires_at: str | None, is_sure: bool, as_json: bool
+) -> None:
+    """Send one delivery again that is failed, dead_letter or uncertain.
+
+    The same message goes out at once, with a new cycle of attempts, to the recipients that gave the
+    status; an uncertain one may arrive twice. Auth mail and mail whose content was deleted are
+    refused (exit code 1); past its time a delivery needs --expires-at.
+    """
+    from mailworkers.adapters import store
+
+    until = parse_when(expires_at, datetime.now(UTC)) if expires_at else None
+
+    def verb(conn: "Connection") -> "dict[UUID, Effect]":
+        return store.requeue(conn, [delivery_id], actor=_actor(), reason=reason, expires_at=until)
+
+    effect = _do(verb, delivery_id, None if is_sure else "send it again?")
+    _tell(effect, effect.after.status, as_json=as_json)
+
+
+def _actor() -> str:
+    """Return who is at the keyboard, as the audit trail names people of this host."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (OSError, KeyError):
+        return f"cli:uid {os.getuid()}"
+
+
+def _do(
+    verb: "Callable[[Connection], dict[UUID, Effect]]", delivery_id: UUID, question: str | None
+) -> "Effect":
+    """Ask *question* about the delivery where there is one, do *verb*, wake who has work by it."""
+    from mailworkers.adapters import db
+    from mailworkers.adapters.settings import load
+    from mailworkers.adapters.store import reads
+    from mailworkers.adapters.stream import Waker
+
+    settings = load(os.environ)
+    application = "mailworkers deliveries"
+    if question is not None:
+        with db.connect(settings.postgres_dsn, application=application) as conn:
+            delivery = reads.find_delivery(conn, delivery_id) or _unknown(delivery_id)
+            addresses = [found.address for found in reads.list_recipients(conn, delivery_id)]
+        # Nothing is held while a person thinks; the verb judges what it then finds.
+        _confirm(delivery, addresses, question)
+    with db.connect(settings.postgres_dsn, application=application) as conn:
+        effect = verb(conn).get(delivery_id) or _unknown(delivery_id)
+    if effect.is_change and effect.after.status in READY:
+        waker = Waker(settings)
+        waker.wake_senders()
+        waker.close()
+    return effect
+
+
+def _confirm(delivery: "Delivery", addresses: list[str], question: str) -> None:
+    """Show which delivery is meant and go on only after a yes."""
+    others = f" and {len(addresses) - 1} more" if len(addresses) > 1 else ""
+    recipient = printable(addresses[0]) if addresses else "nobody"
+    click.echo(
+        f"{delivery.delivery_id} is {delivery.status}: source {delivery.source}, "
+        f"lane {delivery.lane}, to {recipient}{others}",
+        err=True,
+    )
+    click.confirm(question, abort=True, err=True)
+
+
+def _unknown(delivery_id: UUID) -> NoReturn:
+    raise click.ClickException(
+        f"there is no delivery {delivery_id}; "
+        f"`mailworkers deliveries show {delivery_id}` says what that can mean"
+    )
+
+
+_MEANING = {
+    "pending": "a sender has it now: unless the relay takes it, it is cancelled",
+    Status.CANCELLED: "withdrawn, nothing was sent to whom it was still due",
+    Status.SENT: "the rest is withdrawn; other recipients have it",
+    Status.FAILED: "the rest is withdrawn; other recipients were refused",
+    Status.DEAD_LETTER: "the rest is withdrawn; other recipients used up their retries",
+    Status.UNCERTAIN: "withdrawn, but the last attempt may have arrived",
+    Status.QUEUED: "ready: the next free sender takes it",
+    Status.RENDERED: "ready: the next free sender takes it",
+}
+
+
+def _tell(effect: "Effect", word: str, *, as_json: bool) -> None:
+    """Print what the delivery is now; end with 1 where nothing could be done."""
+    delivery_id = effect.after.delivery_id
+    if as_json:
+        hindrance = effect.hindrance and str(effect.hindrance)
+        print_json({"delivery_id": delivery_id, "status": word, "hindrance": hindrance})
+    if effect.hindrance is not None:
+        raise click.ClickException(f"nothing was changed: {effect.explanation}")
+    if not as_json:
+        click.echo(f"{delivery_id} is {word}: {_MEANING[word]}")
