@@ -377,7 +377,8 @@ WHERE d.leased_by = %(leased_by)s AND d.status = 'sending';
 -- name: settle_late
 -- sender: scheduled, queued, rendered, deferred, failed, dead_letter, suppressed, uncertain, cancelled -> sent, failed, suppressed
 -- An outcome that became known after its lease was taken back. It holds if no attempt has followed
--- and the attempt of this token was closed as `abandoned`; otherwise nothing moves.
+-- and the attempt of this token was closed as `abandoned`; otherwise nothing moves. Where the delivery
+-- goes on for others, whoever has the mail is not tried again.
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest(
         %(delivery_ids)b::uuid[], %(lease_tokens)b::uuid[], %(statuses)b::text[],
@@ -386,14 +387,17 @@ WITH input AS MATERIALIZED (
         %(summaries)b::text[], %(relays)b::text[]
     ) AS i (delivery_id, lease_token, status, failure, attempt_status, outcome, stage, reply_code,
             enhanced_code, summary, relay)
+), held AS MATERIALIZED (
+    SELECT d.delivery_id, d.attempt_no, d.source, d.traceparent
+    FROM input i JOIN deliveries d USING (delivery_id)
+    WHERE d.status NOT IN ('sending', 'sent') FOR UPDATE OF d
 ), closed AS (
     UPDATE attempts a SET status = i.attempt_status, outcome = i.outcome, stage = i.stage,
         reply_code = i.reply_code, enhanced_code = i.enhanced_code, summary = i.summary,
         relay = i.relay
-    FROM input i JOIN deliveries d USING (delivery_id)
+    FROM input i JOIN held d USING (delivery_id)
     WHERE a.delivery_id = i.delivery_id AND a.attempt_no = d.attempt_no
       AND a.lease_token = i.lease_token AND a.status = 'abandoned'
-      AND d.status NOT IN ('sending', 'sent')
     RETURNING a.delivery_id, a.attempt_no, a.cycle_attempt, d.source, d.traceparent
 ), moved AS (
     UPDATE deliveries d SET status = i.status, failure = i.failure, next_attempt_at = NULL,
@@ -410,8 +414,9 @@ WITH input AS MATERIALIZED (
         %(r_delivery_ids)b::uuid[], %(r_ordinals)b::smallint[], %(r_statuses)b::text[],
         %(r_reply_codes)b::smallint[], %(r_enhanced_codes)b::text[]
     ) AS a (delivery_id, ordinal, status, reply_code, enhanced_code)
-    JOIN moved m USING (delivery_id)
+    JOIN closed c USING (delivery_id) LEFT JOIN moved m USING (delivery_id)
     WHERE r.delivery_id = a.delivery_id AND r.ordinal = a.ordinal
+      AND (m.delivery_id IS NOT NULL OR a.status IN ('accepted', 'refused', 'suppressed'))
 ), left_open AS (
     UPDATE dead_letters l SET closed_at = clock_timestamp()
     FROM moved m

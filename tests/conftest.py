@@ -46,6 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="programs of the throwaway servers: wheel, system, or auto (wheel, else system)",
     )
     parser.addoption("--all", action="store_true", help="run the slow tests too")
+    parser.addoption("--long", action="store_true", help="run those that take minutes, too")
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -54,13 +55,18 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave slow tests out unless all are wanted, or one was named on the command line."""
-    if config.getoption("--all") or any("::" in argument for argument in config.args):
+    """Leave out what takes long, unless it is wanted or was named on the command line."""
+    if any("::" in argument for argument in config.args):
         return
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    if slow:
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item not in slow]
+    unwanted = {"slow", "long"}
+    if config.getoption("--all"):
+        unwanted = {"long"}
+    if config.getoption("--long"):
+        unwanted = set()
+    left_out = [item for item in items if any(map(item.get_closest_marker, unwanted))]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
 
 
 @pytest.fixture(scope="session")

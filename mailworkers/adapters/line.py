@@ -38,6 +38,10 @@ class Line:
         """Take in what other senders have found out about the relay."""
         self._breaker.look()
 
+    def tick(self) -> None:
+        """Say, while a message is under way, that we are still at it."""
+        self._breaker.keep_probe()
+
     @property
     def reason(self) -> str:
         """Return why the breaker is not closed, "" when it is."""

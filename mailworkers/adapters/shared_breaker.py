@@ -24,8 +24,9 @@ _LOOK_EVERY = 0.1  # seconds between two looks while all is well
 _PATIENCE = timedelta(milliseconds=250)
 _ALONE_FOR = 10.0  # seconds without asking a Redis that did not answer
 _FORGET_AFTER = timedelta(minutes=10)
-# A probe that takes longer, or whose sender died, is joined by another.
-_PROBE_FOR = timedelta(seconds=30)
+# The prober renews its right while it lives; one that died is followed by another after this.
+_PROBE_FOR = timedelta(seconds=3)
+_RENEW_EVERY = 1.0
 
 
 class Shared(msgspec.Struct, frozen=True):
@@ -47,6 +48,7 @@ class SharedBreaker:
         self._look_at = 0.0
         self._alone_until = 0.0
         self._holds_probe = False
+        self._renew_at = 0.0
 
     @property
     def reason(self) -> str:
@@ -62,6 +64,13 @@ class SharedBreaker:
         now = time.monotonic()
         if now >= self._look_at and now >= self._alone_until:
             self._look(now)
+
+    def keep_probe(self) -> None:
+        """Renew the right to probe, when it is ours and time: a transaction may take long."""
+        now = time.monotonic()
+        if self._holds_probe and now >= self._renew_at:
+            self._renew_at = now + _RENEW_EVERY
+            self._ask(lambda: self._redis.set(self._probe_key, b"1", px=_PROBE_FOR))
 
     def seconds_to_probe(self) -> float:
         """Return how long nothing may pass, 0 when something may."""
@@ -84,7 +93,9 @@ class SharedBreaker:
         return closed
 
     def close(self) -> None:
-        """Close the connection."""
+        """Leave the probe to others and close the connection."""
+        if self._holds_probe:
+            self._ask(lambda: self._redis.delete(self._probe_key))
         self._redis.close()
 
     def _look(self, now: float) -> None:
@@ -131,6 +142,7 @@ class SharedBreaker:
                 lambda: self._redis.set(self._probe_key, b"1", nx=True, px=_PROBE_FOR)
             )
             self._holds_probe = bool(taken)
+        self.keep_probe()
         return self._holds_probe
 
     def _tell(self, now: float) -> None:

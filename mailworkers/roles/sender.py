@@ -204,8 +204,8 @@ class Sender:
     def _may_start(self, leased: Leased) -> bool:
         """Whether a transaction may begin now.
 
-        Not when stopping or the breaker opened, not what its lease cannot cover, and not when the
-        batch has taken long: then others get its rest, and its outcomes are settled.
+        Not when stopping or the breaker opened, not what has expired or its lease cannot cover, and
+        not when the batch has taken long: others get the rest, and its outcomes are settled.
         """
         if self._context.stop.is_requested or self._line_state() is State.OPEN:
             return False
@@ -213,6 +213,8 @@ class Sender:
             return False
         self._tick()
         if not self._batch.waiting:  # the tick has handed them back
+            return False
+        if leased.expires_at is not None and leased.expires_at <= self._database_now(leased):
             return False
         phases = 3 * self._settings.smtp_timeout.total_seconds()
         dot = self._settings.smtp_dot_timeout.total_seconds()
@@ -267,6 +269,8 @@ class Sender:
         is_stopping = self._context.stop.is_requested
         if is_stopping and self._current is not None and not self._is_past_dot:
             raise Interrupted
+        if self._line is not None:
+            self._line.tick()
         try:
             self._context.heartbeat.beat()
             if self._outcomes.age() > LONGEST_BATCH or (is_stopping and self._batch.waiting):

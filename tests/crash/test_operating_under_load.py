@@ -124,7 +124,7 @@ def _flow(
 
 
 @pytest.mark.parametrize(
-    "total", [1500, pytest.param(20_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
+    "total", [1500, pytest.param(20_000, marks=[pytest.mark.long, pytest.mark.timeout(600)])]
 )
 def test_restarting_every_role_in_turn_loses_and_doubles_nothing(
     servers: Servers, supervisor: Supervisor, relay: Relay, conn: db.Connection, total: int
@@ -140,7 +140,7 @@ def test_restarting_every_role_in_turn_loses_and_doubles_nothing(
 
 
 @pytest.mark.parametrize(
-    "total", [1500, pytest.param(20_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
+    "total", [1500, pytest.param(20_000, marks=[pytest.mark.long, pytest.mark.timeout(600)])]
 )
 def test_scaling_senders_up_and_down_loses_and_doubles_nothing(
     servers: Servers, supervisor: Supervisor, relay: Relay, conn: db.Connection, total: int

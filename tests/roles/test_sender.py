@@ -441,3 +441,41 @@ def test_a_delivery_without_its_bytes_fails_and_stops_nobody(
     after = row(conn, empty.delivery_id)
     assert (after["status"], after["failure"]) == (Status.FAILED, Failure.POISON)
     assert status(conn, other.delivery_id) == Status.SENT
+
+
+def test_what_expires_while_it_waits_for_its_turn_is_not_sent(
+    sender: Sender, relay: Relay, conn: db.Connection
+) -> None:
+    """The sender looks again before MAIL; the scheduler ends it."""
+    first, second = new_delivery(), new_delivery()
+    accept(conn, first)
+    accept(conn, second)
+    conn.execute(
+        "UPDATE deliveries SET expires_at = clock_timestamp() + interval '300 ms'"
+        " WHERE delivery_id = %s",
+        [second.delivery_id],
+    )
+    sender._pace.limit = 2
+    relay.says(DOT=late(0.5, "250 ok"))
+
+    _steps(sender)
+
+    assert len(relay.accepted) == 1
+    assert status(conn, second.delivery_id) == Status.QUEUED
+
+
+def test_a_prober_that_dies_is_followed_by_another_soon(
+    build: Build, relay: Relay, conn: db.Connection
+) -> None:
+    """Its right to probe ends by itself a few seconds after it fell silent."""
+    relay.says("554 not today")
+    dead, other = (build(Sender, MAIL_SMTP_ADDR=relay.addr) for _ in range(2))
+    new = new_delivery()
+    accept(conn, new)
+    _steps(dead, 10)
+    assert dead._line is not None
+    eventually(lambda: dead._line is not None and not dead._line.seconds_to_probe())
+    dead._line.look()  # takes the right to probe, and is never heard of again
+    relay.says("220 hello again")
+
+    eventually(lambda: other.step() and status(conn, new.delivery_id) == Status.SENT, within=10)

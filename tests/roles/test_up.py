@@ -73,6 +73,7 @@ def test_a_template_that_is_wrong_ends_it_with_the_log_that_says_why(
     assert "contract.toml" in said
 
 
+@pytest.mark.slow
 def test_all_samples_arrive_and_data_stays(command: list[str], data: Path) -> None:
     """Whatever the environment says about servers; Ctrl-C ends everything that was started."""
     code, printed = _run(command, "--once", **_ELSEWHERE)
@@ -99,6 +100,7 @@ def test_a_data_directory_that_cannot_be_used_is_named_in_one_line(data_in: str)
     assert line.startswith(f"mailworkers: --data={data_in}: ")
 
 
+@pytest.mark.slow
 def test_what_it_tells_to_type_works_and_it_ends_soon_after_supervisord(
     command: list[str], data: Path
 ) -> None:
@@ -143,6 +145,7 @@ def _staying(command: list[str], data: Path) -> Iterator[tuple[subprocess.Popen[
         process.wait()
 
 
+@pytest.mark.slow
 def test_servers_and_roles_end_when_it_is_killed(command: list[str], data: Path) -> None:
     with _staying(command, data) as (process, _):
         process.kill()

@@ -22,7 +22,7 @@ from mailworkers.core.states import (
     Stage,
     Status,
 )
-from tests.deliveries import accept, new_delivery, put, row
+from tests.deliveries import accept, new_delivery, put, recipient_statuses, row
 
 AN_AGE = timedelta(minutes=30)
 
@@ -319,3 +319,31 @@ def test_a_late_deferral_corrects_only_the_attempt(conn: db.Connection) -> None:
     assert rows[delivery_id].status == ""
     assert row(conn, delivery_id) == deferred
     assert _unknown(conn, delivery_id) == ("provider_deferred", "transient_error")
+
+
+def test_a_late_partial_acceptance_is_not_sent_again(conn: db.Connection) -> None:
+    """The delivery goes on for whoever is open; whoever has the mail is closed."""
+    new = new_delivery("has@example.com", "later@example.com")
+    accept(conn, new)
+    token = uuid4()
+    store.lease_ready(
+        conn,
+        lease_token=token,
+        leased_by=uuid4(),
+        lanes=list(Lane),
+        after="",
+        limit=1,
+        lease=timedelta(seconds=-1),
+        is_stub=False,
+    )
+    before = row(conn, new.delivery_id)
+    _reclaim(conn, before)
+    ends = (
+        RecipientEnd(0, RecipientStatus.ACCEPTED, RecipientStatus.ACCEPTED, 250, None),
+        RecipientEnd(1, RecipientStatus.OPEN, RecipientStatus.CANCELLED, 451, None),
+    )
+
+    store.settle_late(conn, [_settlement(before, Status.DEFERRED, recipients=ends)])
+
+    assert recipient_statuses(conn, new.delivery_id) == ["accepted", "open"]
+    assert row(conn, new.delivery_id)["status"] == Status.DEFERRED
