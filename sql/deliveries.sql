@@ -360,12 +360,15 @@ RETURNING d.delivery_id;
 
 -- name: leased_rows
 -- (reads)
--- What one holder has leased: what the adopter of its journal decides about.
+-- What one holder has leased: what the adopter of its journal decides about. Deaths before an operator
+-- requeued it do not count: that was an order to try again.
 SELECT d.delivery_id, d.source, d.lane, d.payload_mode, d.lease_token, d.attempt_no, d.cycle_attempt,
     d.retry_policy, d.expires_at, d.traceparent, d.created_at, clock_timestamp() AS now,
     coalesce(r.ordinals, '{}') AS ordinals, coalesce(r.closed, '{}') AS closed,
     (SELECT count(*) FROM attempts a
-     WHERE a.delivery_id = d.delivery_id AND a.status = 'abandoned') AS abandoned
+     WHERE a.delivery_id = d.delivery_id AND a.status = 'abandoned' AND a.attempt_no > coalesce(
+        (SELECT max(l.attempt_no) FROM dead_letters l WHERE l.delivery_id = d.delivery_id), 0)
+    ) AS abandoned
 FROM deliveries d
 LEFT JOIN LATERAL (
     SELECT array_agg(ordinal ORDER BY ordinal) FILTER (WHERE status = 'open') AS ordinals,

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from mailworkers.adapters import db
+from mailworkers.adapters import db, store
 from mailworkers.core.states import Status
 from tests.conversation import Action, Conversation
 from tests.crash.processes import Process, Roles
@@ -136,7 +136,7 @@ def test_outcomes_that_were_read_survive_the_sender(
 def test_a_delivery_over_which_three_senders_die_is_poison(
     roles: Roles, relay: Relay, conn: db.Connection
 ) -> None:
-    """It fails with cause `poison`; the mail behind it goes."""
+    """It fails with cause `poison`; the mail behind it goes; requeued it has a fresh start."""
     killer = Killer(times=3)
     relay.says(DATA=[killer] * 3)
     poison, other = new_delivery(), new_delivery()
@@ -152,6 +152,9 @@ def test_a_delivery_over_which_three_senders_die_is_poison(
     after = row(conn, poison.delivery_id)
     assert (after["status"], after["failure"]) == (Status.FAILED, "poison")
     assert conn.execute("SELECT cause FROM dead_letters").fetchall() == [("poison",)]
+
+    store.requeue(conn, [poison.delivery_id], actor="test", reason="the sender was mended")
+    eventually(lambda: _sent(conn, poison.delivery_id), within=10)
 
 
 def test_sigterm_finishes_the_transaction_and_leaves_nothing_leased(
