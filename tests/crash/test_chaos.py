@@ -37,7 +37,7 @@ def test_without_faults_nothing_is_lost_and_nothing_comes_twice(
     assert facts["lost with Redis before they were accepted"] == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_short_chaos_run_loses_nothing_and_explains_every_duplicate(
     request: pytest.FixtureRequest,

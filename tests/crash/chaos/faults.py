@@ -28,6 +28,17 @@ _MOOD = 0.3  # seconds the relay keeps a mood after it first showed
 _AT_LOGIN = {"connect_reset", "banner_421", "login_535"}
 
 
+_LONGEST_STOP = 25.0  # seconds; MAIL_SHUTDOWN_TIMEOUT is 20
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 class Faults:
     """The faults of one run. `finish` ends them all and heals."""
 
@@ -38,6 +49,7 @@ class Faults:
         self._over = threading.Event()
         self._done: list[threading.Event] = []
         self._threads: list[threading.Thread] = []
+        self._told: set[int] = set()  # processes that were told to end
         by_target: dict[str, list[Fault]] = {}
         for fault in plan:
             by_target.setdefault(fault.target, []).append(fault)
@@ -58,8 +70,19 @@ class Faults:
         """Return when every fault was done and undone, every store is up, the relay is calm."""
         for done in self._done:
             done.wait()
+        self._see_them_end()
         self._service.sink.order(calm=True)
         self._ledger.write({"kind": "healed"})
+
+    def _see_them_end(self) -> None:
+        """Wait for the processes that were told to end: a SIGTERM takes its time.
+
+        One that does not end at all is left for the judge.
+        """
+        deadline = time.monotonic() + _LONGEST_STOP
+        while any(map(_is_alive, self._told)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(0.2)  # supervisord writes of an end right after it has seen it
 
     def leave(self) -> None:
         """Let the threads end; those that started servers must outlive them."""
@@ -81,6 +104,8 @@ class Faults:
             effect = self._effect(fault)
         except (OSError, psycopg.Error, redis.RedisError, MailworkersError) as error:
             effect = {"is_done": False, "error": str(error)}
+        if fault.action in ("kill", "term") and effect.get("pid"):
+            self._told.add(int(effect["pid"]))
         self._ledger.write({"kind": "effect", **what, **effect})
 
     def _effect(self, fault: Fault) -> dict[str, Any]:
