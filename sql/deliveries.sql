@@ -76,11 +76,14 @@ WITH pair AS MATERIALIZED (
             SELECT FROM suppressed_addresses s
             WHERE s.canonical = r.canonical AND s.scope IN ('*', due.source)
               AND (s.expires_at IS NULL OR s.expires_at > clock_timestamp()))) AS is_listed
-    FROM due JOIN delivery_recipients r USING (delivery_id)
+    FROM due CROSS JOIN LATERAL (
+        SELECT * FROM delivery_recipients WHERE delivery_id = due.delivery_id OFFSET 0
+    ) r
 ), dropped AS (
     UPDATE delivery_recipients r SET status = 'suppressed'
     FROM recipient x
-    WHERE x.is_listed AND r.delivery_id = x.delivery_id AND r.ordinal = x.ordinal
+    WHERE r.delivery_id = ANY (ARRAY(SELECT delivery_id FROM recipient WHERE is_listed))
+      AND x.is_listed AND r.delivery_id = x.delivery_id AND r.ordinal = x.ordinal
 ), envelope AS MATERIALIZED (
     SELECT delivery_id, due_at,
         array_agg(ordinal ORDER BY ordinal) FILTER (WHERE status = 'open' AND NOT is_listed) AS ordinals,
@@ -105,7 +108,8 @@ WITH pair AS MATERIALIZED (
     -- Still what `due` locked. Its status is not asked again: that would let the planner walk the
     -- index of all that are ready instead of looking these up.
     FROM envelope e
-    WHERE d.delivery_id = e.delivery_id AND d.lease_token IS NULL
+    WHERE d.delivery_id = ANY (ARRAY(SELECT delivery_id FROM due))
+      AND d.delivery_id = e.delivery_id AND d.lease_token IS NULL
     RETURNING d.*, e.due_at, e.ordinals, e.addresses, e.closed
 ), opened AS (
     INSERT INTO attempts (delivery_id, attempt_no, cycle_attempt, lease_token, leased_by)
@@ -122,11 +126,11 @@ WITH pair AS MATERIALIZED (
 )
 SELECT m.delivery_id, m.source, m.lane, m.status, m.payload_mode, m.mail_from, m.attempt_no,
     m.cycle_attempt, m.retry_policy, m.expires_at, m.created_at, m.due_at, m.traceparent,
-    m.mime_size, m.failure, clock_timestamp() AS leased_at, coalesce(m.ordinals, '{}') AS ordinals,
-    coalesce(m.addresses, '{}') AS addresses, coalesce(m.closed, '{}') AS closed, p.mime
+    m.mime_size, m.failure, clock_timestamp(), coalesce(m.ordinals, '{}'),
+    coalesce(m.addresses, '{}'), coalesce(m.closed, '{}'),
+    (SELECT p.mime FROM delivery_payloads p WHERE p.delivery_id = m.delivery_id
+       AND m.status = 'sending' AND m.running_size <= %(mime_budget)s)
 FROM sized m
-LEFT JOIN delivery_payloads p ON p.delivery_id = m.delivery_id
-    AND m.status = 'sending' AND m.running_size <= %(mime_budget)s
 ORDER BY m.lane, m.ready_at, m.delivery_id;
 
 -- name: settle
