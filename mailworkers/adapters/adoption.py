@@ -15,7 +15,7 @@ import msgspec
 from mailworkers.adapters import store
 from mailworkers.adapters.db import Connection
 from mailworkers.adapters.journal import Orphan, orphans
-from mailworkers.adapters.outcomes import Outcome, report, report_late
+from mailworkers.adapters.outcomes import Outcome, record, tell
 from mailworkers.adapters.store import LeasedRow
 from mailworkers.adapters.telemetry import Telemetry
 from mailworkers.core.adoption import (
@@ -74,15 +74,10 @@ class Adopter:
         """Settle, in time or late, and tell; return how many of them held."""
         if not settlements:
             return 0
-        settled = store.settle(conn, settlements)
-        late = store.settle_late(conn, [s for s in settlements if s.delivery_id not in settled])
-        for settlement in settlements:
-            outcome = Outcome(settlement, self._most_attempts)
-            if row := settled.get(settlement.delivery_id):
-                report(self._telemetry, outcome, row)
-            elif row := late.get(settlement.delivery_id):
-                report_late(self._telemetry, outcome, row)
-        return len(settled) + len(late)
+        outcomes = [Outcome(settlement, self._most_attempts) for settlement in settlements]
+        recorded = record(conn, outcomes)
+        lost = tell(self._telemetry, outcomes, recorded)
+        return len(outcomes) - len(lost)
 
     def _decide(
         self, rows: list[LeasedRow], orphan: Orphan, counts: dict[Fate, int]

@@ -1,6 +1,7 @@
 """Outcomes of attempts: kept in the journal and in memory until they are settled, then told."""
 
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -8,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from mailworkers.adapters import store
-from mailworkers.adapters.db import Database
+from mailworkers.adapters.db import Connection, Database
 from mailworkers.adapters.journal import SenderJournal
 from mailworkers.adapters.store import Settled
 from mailworkers.adapters.telemetry import Telemetry
@@ -61,20 +62,42 @@ class Outcomes:
             return
         # Until the answer is here, the same outcomes may have been settled by this call or not.
         was_doubtful, self._is_doubtful = self._is_doubtful, True
-        settlements = [outcome.settlement for outcome in self._waiting]
-        rows = store.settle(self._database.conn, settlements)
-        missing = [s for s in settlements if s.delivery_id not in rows]
-        corrected = store.settle_late(self._database.conn, missing)
+        recorded = record(self._database.conn, self._waiting)
         outcomes, self._waiting, self._is_doubtful = self._waiting, [], False
         self._journal.write(SettledRecord())
-        for outcome in outcomes:
-            delivery_id = outcome.settlement.delivery_id
-            if settled := rows.get(delivery_id):
-                report(self._telemetry, outcome, settled)
-            elif late := corrected.get(delivery_id):
-                report_late(self._telemetry, outcome, late)
-            elif not was_doubtful:
+        lost = tell(self._telemetry, outcomes, recorded)
+        if not was_doubtful:
+            for delivery_id in lost:
                 self._telemetry.lease_lost(delivery_id)
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """What the database made of outcomes: those settled in time, those that still held late."""
+
+    settled: dict[UUID, Settled]
+    late: dict[UUID, Settled]
+
+
+def record(conn: Connection, outcomes: Sequence[Outcome]) -> Recorded:
+    """Settle *outcomes*; one whose lease was taken back is corrected where it holds."""
+    settlements = [outcome.settlement for outcome in outcomes]
+    settled = store.settle(conn, settlements)
+    missing = [s for s in settlements if s.delivery_id not in settled]
+    return Recorded(settled, store.settle_late(conn, missing))
+
+
+def tell(telemetry: Telemetry, outcomes: Sequence[Outcome], recorded: Recorded) -> list[UUID]:
+    """Tell what became of *outcomes*; return the deliveries that somebody else decides about."""
+    lost: list[UUID] = []
+    for outcome in outcomes:
+        delivery_id = outcome.settlement.delivery_id
+        if settled := recorded.settled.get(delivery_id):
+            report(telemetry, outcome, settled)
+        elif late := recorded.late.get(delivery_id):
+            report_late(telemetry, outcome, late)
+        else:
+            lost.append(delivery_id)
+    return lost
 
 
 def report_late(telemetry: Telemetry, outcome: Outcome, settled: Settled) -> None:

@@ -1,7 +1,8 @@
 """The breaker of one relay, shared by all senders through Redis.
 
-Redis is asked once before each lease, never while a message is under way, and left alone for a
-while when it does not answer at once: a silent one must not slow down the mail.
+Redis is asked once before each lease; while a message is under way only by the prober, to keep its
+right. It is left alone for a while when it does not answer at once: a silent one must not slow down
+the mail.
 
 Whoever opens it opens it for everybody; when its pause is over one sender probes, and what it finds
 holds for everybody, so that a relay that is back is not overrun. Redis may lose all of this: then,
