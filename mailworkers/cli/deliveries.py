@@ -8,7 +8,7 @@ from uuid import UUID
 
 import click
 
-from mailworkers.cli.output import json_option, print_facts, print_json, print_table
+from mailworkers.cli.output import json_option, local_time, print_facts, print_json, print_table
 from mailworkers.cli.verbs import cancel, requeue
 from mailworkers.core.states import Status
 
@@ -81,20 +81,21 @@ def _read(delivery_id: UUID) -> "tuple[Delivery, list[Attempt]]":
 
 def _facts(delivery: "Delivery") -> Iterable[tuple[str, object]]:
     meaning = MEANING[delivery.status].format(
-        next_attempt_at=_local(delivery.next_attempt_at), lease_until=_local(delivery.lease_until)
+        next_attempt_at=local_time(delivery.next_attempt_at),
+        lease_until=local_time(delivery.lease_until),
     )
     yield "delivery", delivery.delivery_id
     yield "status", f"{delivery.status}: {meaning}"
     yield "reason", delivery.failure
-    yield "cancel asked for", _local(delivery.cancel_requested_at)
+    yield "cancel asked for", local_time(delivery.cancel_requested_at)
     yield "source", f"{delivery.source}, lane {delivery.lane}"
     yield "content", _content(delivery)
     yield "from", delivery.mail_from
     yield "idempotency key", delivery.idempotency_key
     yield "resend of", delivery.resend_of
-    yield "accepted", _local(delivery.created_at)
-    yield "expires", _local(delivery.expires_at)
-    yield "ended", _local(delivery.finished_at)
+    yield "accepted", local_time(delivery.created_at)
+    yield "expires", local_time(delivery.expires_at)
+    yield "ended", local_time(delivery.finished_at)
     yield "attempts", f"{delivery.attempt_no}, {delivery.cycle_attempt} in this cycle"
 
 
@@ -122,7 +123,7 @@ def _print_attempts(attempts: "list[Attempt]") -> None:
         [
             (
                 attempt.attempt_no,
-                _local(attempt.started_at),
+                local_time(attempt.started_at),
                 _span(attempt.started_at, attempt.finished_at),
                 attempt.status,
                 attempt.stage,
@@ -137,11 +138,6 @@ def _print_attempts(attempts: "list[Attempt]") -> None:
 
 def _reply(code: int | None, enhanced: str | None) -> str:
     return " ".join(str(part) for part in (code, enhanced) if part)
-
-
-def _local(when: datetime | None) -> str:
-    """Return *when* in the reader's zone, to the second."""
-    return when.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z") if when else ""
 
 
 def _span(begun: datetime, ended: datetime | None) -> str:

@@ -37,12 +37,17 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "migrate": "migrate:migrate",
         "config": "configuration:config",
         "doctor": "doctor:doctor",
+        "tokens": "tokens:tokens",
         "bench": "bench:bench",
     },
     "Mail": {
         "send": "send:send",
         "deliveries": "deliveries:deliveries",
         "commands": "commands:commands",
+        "suppressions": "suppressions:suppressions",
+        "pause": "pauses:pause",
+        "resume": "pauses:resume",
+        "pauses": "pauses:pauses",
     },
 }
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 import click
@@ -44,6 +45,11 @@ def print_facts(facts: Iterable[tuple[str, object]]) -> None:
     for name, value in shown:
         text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
         click.echo(f"{click.style(f'{name:<{width}}', dim=True)}  {printable(text)}")
+
+
+def local_time(when: datetime | None) -> str:
+    """Return *when* in the reader's zone, to the second; "" for never."""
+    return when.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z") if when else ""
 
 
 def printable(text: str) -> str:

@@ -1,0 +1,121 @@
+"""`mailworkers pause`, `resume`, `pauses`: holding mail back without stopping anything."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from mailworkers.cli.acting import actor, connected, reason_option, wake_senders
+from mailworkers.cli.composing import parse_when
+from mailworkers.cli.output import json_option, local_time, print_json, print_table
+from mailworkers.core.states import Lane
+
+if TYPE_CHECKING:
+    from mailworkers.adapters.store.pauses import Pause
+
+_LANES = {lane.label: lane for lane in Lane}
+
+
+@click.command()
+@click.option("--lane", type=click.Choice(list(_LANES)), help="Mail of this lane only.")
+@click.option("--source", metavar="NAME", help="Mail of this source only.")
+@click.option("--all", "is_all", is_flag=True, help="All mail.")
+@click.option("--until", metavar="WHEN", help="2027-01-31T08:00:00Z, or +2h from now.")
+@reason_option
+@json_option
+def pause(
+    *,
+    lane: str | None,
+    source: str | None,
+    is_all: bool,
+    until: str | None,
+    reason: str,
+    as_json: bool,
+) -> None:
+    """Hold mail back: a lane, a source, both together, or everything.
+
+    Mail is accepted as before and waits; what a sender has in hand still goes out. `resume` ends a
+    pause, or its time does.
+    """
+    from mailworkers.adapters.store.pauses import add_pause
+
+    if is_all == bool(lane or source):
+        raise click.UsageError("say what to hold back: --lane, --source or both, or --all")
+    ends_at = parse_when(until, datetime.now(UTC)) if until else None
+    with connected("pause") as conn:
+        made = add_pause(
+            conn,
+            lane=_LANES[lane] if lane else None,
+            source=source,
+            actor=actor(),
+            reason=reason,
+            ends_at=ends_at,
+        )
+    if as_json:
+        print_json(made)
+    else:
+        end = f"until {local_time(made.ends_at)}" if made.ends_at else "until it is resumed"
+        click.echo(f"pause {made.pause_id}: {_what(made)} waits {end}")
+
+
+@click.command()
+@click.argument("pause_ids", nargs=-1, type=int, metavar="[PAUSE_ID]...")
+@click.option("--all", "is_all", is_flag=True, help="End every pause.")
+@reason_option
+@json_option
+def resume(*, pause_ids: tuple[int, ...], is_all: bool, reason: str, as_json: bool) -> None:
+    """End pauses by their numbers, or all of them; what waited goes out at once.
+
+    `mailworkers pauses` shows the numbers. Exit code 1 when a number is none of them.
+    """
+    from mailworkers.adapters.store.pauses import list_pauses, remove_pause
+
+    if is_all == bool(pause_ids):
+        raise click.UsageError("say which: the numbers that `mailworkers pauses` shows, or --all")
+    with connected("resume") as conn:
+        numbers = [found.pause_id for found in list_pauses(conn)] if is_all else list(pause_ids)
+        ended = {n: remove_pause(conn, n, actor=actor(), reason=reason) for n in numbers}
+    gone = [found for found in ended.values() if found is not None]
+    if gone:
+        wake_senders()
+    if as_json:
+        print_json({"ended": gone})
+    else:
+        for found in gone:
+            click.echo(f"pause {found.pause_id} ended: {_what(found)} goes out again")
+    missing = [number for number, found in ended.items() if found is None]
+    if missing:
+        raise click.ClickException(
+            f"there is no pause {', '.join(map(str, missing))}; `mailworkers pauses` shows them all"
+        )
+
+
+@click.command()
+@json_option
+def pauses(*, as_json: bool) -> None:
+    """Show what is held back now, since when, by whom, why and until when."""
+    from mailworkers.adapters.store.pauses import list_pauses
+
+    with connected("pauses") as conn:
+        found = list_pauses(conn)
+    if as_json:
+        print_json(found)
+    elif found:
+        columns = ("pause", "holds back", "since", "until", "by", "reason")
+        print_table(columns, map(_row, found))
+    else:
+        click.echo("nothing is held back")
+
+
+def _row(found: "Pause") -> tuple[object, ...]:
+    since, until = local_time(found.created_at), local_time(found.ends_at)
+    return found.pause_id, _what(found), since, until, found.created_by, found.reason
+
+
+def _what(found: "Pause") -> str:
+    """Return in words what a pause holds back."""
+    if found.lane is None and found.source is None:
+        return "all mail"
+    lane = f"lane {found.lane}" if found.lane else ""
+    source = f"source {found.source}" if found.source else ""
+    return " of ".join(part for part in (lane, source) if part)
