@@ -1,14 +1,15 @@
 -- name: record_action
 -- (writes)
--- One line of the audit trail: who did what to what, and why.
-INSERT INTO operator_actions (actor, action, subject, before, after, reason)
-VALUES (%(actor)s, %(action)s, %(subject)s, %(before)s, %(after)s, %(reason)s);
+-- One line of the audit trail: who did what to what, and why. Its time is that of the transaction, so
+-- that it stands before what it caused.
+INSERT INTO operator_actions (actor, action, subject, before, after, reason, acted_at)
+VALUES (%(actor)s, %(action)s, %(subject)s, %(before)s, %(after)s, %(reason)s, now());
 
 -- name: record_actions
 -- (writes)
 -- The same for many subjects of one action.
-INSERT INTO operator_actions (actor, action, subject, before, after, reason)
-SELECT %(actor)s, %(action)s, i.subject, i.before::jsonb, i.after::jsonb, %(reason)s
+INSERT INTO operator_actions (actor, action, subject, before, after, reason, acted_at)
+SELECT %(actor)s, %(action)s, i.subject, i.before::jsonb, i.after::jsonb, %(reason)s, now()
 FROM unnest(%(subjects)b::text[], %(befores)b::text[], %(afters)b::text[]) AS i (subject, before, after);
 
 -- name: list_actions

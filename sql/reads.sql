@@ -152,3 +152,39 @@ SELECT EXISTS (
     WHERE host = %(host)s AND pid = %(pid)s AND role = %(role)s
       AND beat_at > clock_timestamp() - %(silence)s::interval
 );
+
+-- name: find_circumstances
+-- (reads)
+-- What bears on when a delivery is sent: how many are ready before it in its lane (counted up to a
+-- bound), who is alive to send it and to keep its time, what senders say of the relay, its content.
+SELECT clock_timestamp(),
+    (SELECT count(*) FROM (
+        SELECT FROM sources s CROSS JOIN LATERAL (
+            SELECT FROM deliveries o
+            WHERE o.lane = d.lane AND o.source = s.source AND o.status IN ('queued', 'rendered')
+              AND o.ready_at < d.ready_at LIMIT 10000
+        ) older LIMIT 10000
+    ) counted),
+    (SELECT count(*) FROM processes
+     WHERE role = 'sender' AND beat_at > clock_timestamp() - %(silence)s::interval),
+    (SELECT count(*) FROM processes
+     WHERE role = 'scheduler' AND beat_at > clock_timestamp() - %(silence)s::interval),
+    (SELECT detail ->> 'reason' FROM processes
+     WHERE role = 'sender' AND beat_at > clock_timestamp() - %(silence)s::interval
+       AND detail ->> 'breaker' <> 'closed' ORDER BY beat_at DESC LIMIT 1),
+    EXISTS (SELECT FROM delivery_payloads p WHERE p.delivery_id = d.delivery_id)
+FROM deliveries d WHERE d.delivery_id = %(delivery_id)b::uuid;
+
+-- name: list_holds
+-- (reads)
+-- The pauses that hold mail of this lane and source back.
+SELECT pause_id, reason, created_by, ends_at FROM pauses
+WHERE (lane IS NULL OR lane = %(lane)s) AND (source IS NULL OR source = %(source)s)
+  AND (ends_at IS NULL OR ends_at > clock_timestamp())
+ORDER BY pause_id;
+
+-- name: list_dead_letters_of
+-- (reads)
+-- Every dead-letter entry of one delivery, oldest first.
+SELECT dead_letter_id, cause, attempt_no, reason, created_at, closed_at, resolved_at, resolved_by, note
+FROM dead_letters WHERE delivery_id = %(delivery_id)b::uuid ORDER BY dead_letter_id;

@@ -59,10 +59,11 @@ def build_command(wish: Wish) -> tuple[dict[str, str], dict[str, Any]]:
 
 
 def parse_when(text: str, now: datetime) -> datetime:
-    """Return the time *text* means: ISO 8601 with its zone, or `+10m` from *now* on."""
+    """Return the time *text* means: ISO 8601 with its zone, or `+10m` from *now* on, `-2h` ago."""
     try:
-        if text.startswith("+"):
-            return now + parse_span(text[1:])
+        if text.startswith(("+", "-")):
+            span = parse_span(text[1:])
+            return now - span if text.startswith("-") else now + span
         when = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         when = datetime.min  # noqa: DTZ901  refused below

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import click
 
+from mailworkers.cli.histories import explain, list_, timeline
 from mailworkers.cli.output import json_option, local_time, print_facts, print_json, print_table
 from mailworkers.cli.verbs import cancel, requeue
 from mailworkers.core.states import Status
@@ -37,8 +38,8 @@ def deliveries() -> None:
     """See what became of deliveries, withdraw them, send them again."""
 
 
-deliveries.add_command(cancel)
-deliveries.add_command(requeue)
+for command in (list_, timeline, explain, cancel, requeue):
+    deliveries.add_command(command)
 
 
 @deliveries.command()
