@@ -188,3 +188,27 @@ ORDER BY pause_id;
 -- Every dead-letter entry of one delivery, oldest first.
 SELECT dead_letter_id, cause, attempt_no, reason, created_at, closed_at, resolved_at, resolved_by, note
 FROM dead_letters WHERE delivery_id = %(delivery_id)b::uuid ORDER BY dead_letter_id;
+
+-- name: count_ended
+-- (reads)
+-- What ended lately, by status: a stretch at the right edge of the index on finished_at.
+SELECT status, count(*) FROM deliveries
+WHERE finished_at > (SELECT clock_timestamp()) - %(span)s::interval
+GROUP BY status ORDER BY status;
+
+-- name: count_unreviewed
+-- (reads)
+-- Dead letters that are open and not resolved; refused entries that were not replayed. Counted up to
+-- a bound: beyond it the number matters no more.
+SELECT
+    (SELECT count(*) FROM (
+        SELECT FROM dead_letters WHERE closed_at IS NULL AND resolved_at IS NULL LIMIT 100000) l),
+    (SELECT count(*) FROM (
+        SELECT FROM malformed_commands WHERE replayed_at IS NULL LIMIT 100000) m);
+
+-- name: list_processes
+-- (reads)
+-- The processes that gave a sign of life lately.
+SELECT role, host, pid, version, started_at, beat_at, detail FROM processes
+WHERE beat_at > clock_timestamp() - %(silence)s::interval
+ORDER BY role, host, detail ->> 'process', pid;

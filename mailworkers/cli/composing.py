@@ -11,6 +11,7 @@ from typing import Any
 import click
 import msgspec
 
+from mailworkers.core.addresses import AddressError, canonical, parse_mailbox
 from mailworkers.core.retry import parse_span
 
 
@@ -72,6 +73,14 @@ def parse_when(text: str, now: datetime) -> datetime:
             f"{text!r} is not a time: write 2027-01-31T08:00:00Z (with a zone) or +10m"
         )
     return when
+
+
+def canonical_of(text: str) -> str:
+    """Return the canonical form of an address somebody wrote."""
+    try:
+        return canonical(parse_mailbox(text).address)
+    except AddressError as error:
+        raise click.ClickException(f"{text!r}: {error.reason}") from None
 
 
 def _milliseconds(when: datetime) -> str:

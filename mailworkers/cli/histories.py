@@ -9,9 +9,8 @@ from uuid import UUID
 import click
 
 from mailworkers.cli.acting import connected
-from mailworkers.cli.composing import parse_when
+from mailworkers.cli.composing import canonical_of, parse_when
 from mailworkers.cli.output import json_option, local_time, print_json, print_table
-from mailworkers.core.addresses import AddressError, canonical, parse_mailbox
 from mailworkers.core.states import Lane, Status
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def list_(
         created_from=parse_when(since, now) if since else None,
         created_to=parse_when(until, now) if until else None,
     )
-    address = _canonical(recipient) if recipient else None
+    address = canonical_of(recipient) if recipient else None
     with connected("deliveries list") as conn:
         if address is None:
             found = reads.list_deliveries(conn, wanted, before=None, limit=limit)
@@ -75,13 +74,6 @@ def list_(
         print_table(columns, map(_row, found))
     else:
         click.echo("nothing found")
-
-
-def _canonical(recipient: str) -> str:
-    try:
-        return canonical(parse_mailbox(recipient).address)
-    except AddressError as error:
-        raise click.ClickException(f"{recipient!r}: {error.reason}") from None
 
 
 def _row(found: "DeliverySummary") -> tuple[object, ...]:

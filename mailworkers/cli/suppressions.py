@@ -9,9 +9,8 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from mailworkers.cli.acting import LONGEST_REASON, actor, connected, reason_option, yes_option
-from mailworkers.cli.composing import parse_when
+from mailworkers.cli.composing import canonical_of, parse_when
 from mailworkers.cli.output import json_option, local_time, print_json, print_table
-from mailworkers.core.addresses import AddressError, canonical, parse_mailbox
 
 if TYPE_CHECKING:
     from mailworkers.adapters.store.suppressions import Listing, Suppression
@@ -44,7 +43,7 @@ def list_(*, address: str | None, limit: int, as_json: bool) -> None:
     """Show the list, or what it says about one ADDRESS, in whatever form that is written."""
     from mailworkers.adapters.store.suppressions import list_suppressions
 
-    wanted = _canonical(address) if address else None
+    wanted = canonical_of(address) if address else None
     with connected("suppressions list") as conn:
         found = list_suppressions(conn, canonical=wanted, limit=limit)
     if as_json:
@@ -77,7 +76,7 @@ def add(
     from mailworkers.adapters.store.suppressions import Listing
 
     ends = parse_when(until, datetime.now(UTC)) if until else None
-    listings = [Listing(_canonical(a), reason, scope, ends) for a in addresses]
+    listings = [Listing(canonical_of(a), reason, scope, ends) for a in addresses]
     _put(listings, reason, as_json=as_json)
 
 
@@ -90,7 +89,7 @@ def remove(*, addresses: tuple[str, ...], scope: str, reason: str, as_json: bool
     """Take addresses off the list. Exit code 1 when none of them stood there."""
     from mailworkers.adapters.store.suppressions import remove_suppressions
 
-    keys = [(_canonical(address), scope) for address in addresses]
+    keys = [(canonical_of(address), scope) for address in addresses]
     with connected("suppressions remove") as conn:
         gone = remove_suppressions(conn, keys, actor=actor(), reason=reason)
     if as_json:
@@ -188,15 +187,8 @@ def _listing(line: dict[str, str | None], reason: str) -> "Listing":
             f"the reason is not one line of at most {LONGEST_REASON} characters"
         )
     return Listing(
-        canonical=_canonical(line["address"] or ""),
+        canonical=canonical_of(line["address"] or ""),
         reason=why,
         scope=line.get("scope") or EVERYTHING,
         expires_at=parse_when(until, datetime.now(UTC)) if until else None,
     )
-
-
-def _canonical(address: str) -> str:
-    try:
-        return canonical(parse_mailbox(address).address)
-    except AddressError as error:
-        raise click.ClickException(f"{address!r}: {error.reason}") from None

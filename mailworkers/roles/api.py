@@ -12,6 +12,7 @@ from datetime import timedelta
 from mailworkers.adapters import process
 from mailworkers.adapters.catalog import Catalog, packaged_directory
 from mailworkers.adapters.intake import Intake
+from mailworkers.adapters.policies import retry_policies
 from mailworkers.adapters.setting_forms import split_address
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.store.pool import Pool
@@ -51,6 +52,7 @@ class Api:
             pool,
             Acceptor(intake, pool, context.telemetry, context.waker),
             sources=settings.sources,
+            policies=retry_policies(settings),
             size=settings.postgres_pool_max,
         )
 

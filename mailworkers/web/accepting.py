@@ -92,6 +92,10 @@ class Acceptor:
             report_ended(self._telemetry, delivery, "cancelled", delivery.attempt_no)
         self._bell.ring({delivery.status})
 
+    def wake_senders(self) -> None:
+        """Wake the senders for what was held back."""
+        self._bell.ring({Status.QUEUED})
+
     def close(self) -> None:
         """Let go of the thread that wakes."""
         self._bell.close()

@@ -14,7 +14,16 @@ from mailworkers.web.batches import create_deliveries
 from mailworkers.web.deliveries import get_attempts, get_content, get_deliveries, get_delivery
 from mailworkers.web.errors import respond
 from mailworkers.web.gate import PREFIX, Gate
+from mailworkers.web.histories import get_explanation, get_timeline
 from mailworkers.web.intake import create_delivery, create_login_code_delivery
+from mailworkers.web.overview import get_actions, get_roles, get_stats
+from mailworkers.web.pauses import delete_pause, get_pauses, post_pause
+from mailworkers.web.suppressions import (
+    delete_suppression,
+    get_suppression,
+    get_suppressions,
+    put_suppression,
+)
 from mailworkers.web.tokens import Tokens
 from mailworkers.web.verbs import cancel_delivery, requeue_delivery
 
@@ -26,8 +35,20 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     get_delivery,
     get_attempts,
     get_content,
+    get_timeline,
+    get_explanation,
     cancel_delivery,
     requeue_delivery,
+    get_suppressions,
+    get_suppression,
+    put_suppression,
+    delete_suppression,
+    get_pauses,
+    post_pause,
+    delete_pause,
+    get_stats,
+    get_roles,
+    get_actions,
 )
 
 

@@ -1,7 +1,7 @@
 """What the routes work with: the stores behind them, and threads, since those block."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -10,6 +10,7 @@ from litestar import Request
 from mailworkers.adapters.store import Effect
 from mailworkers.adapters.store.pool import Connection, Pool
 from mailworkers.core.commands import Command, Refusal, SourceKind
+from mailworkers.core.retry import RetryPolicy
 from mailworkers.core.states import Lane
 from mailworkers.web.accepting import Accepted, Acceptor
 from mailworkers.web.batching import Batcher
@@ -25,9 +26,16 @@ class Backend:
     """Runs questions and commands of the routes in threads of its own."""
 
     def __init__(
-        self, pool: Pool, acceptor: Acceptor, *, sources: dict[str, SourceKind], size: int
+        self,
+        pool: Pool,
+        acceptor: Acceptor,
+        *,
+        sources: dict[str, SourceKind],
+        policies: Mapping[str, RetryPolicy],
+        size: int,
     ) -> None:
         self.sources = sources
+        self.policies = policies
         self._pool = pool
         self._acceptor = acceptor
         # Apart, so that whatever holds a batch of others up never holds a login code up.
@@ -52,6 +60,10 @@ class Backend:
             return effect
 
         return await self.ask(act)
+
+    def wake_senders(self) -> None:
+        """Tell idle senders that there may be work, without waiting for it to be told."""
+        self._acceptor.wake_senders()
 
     def _answer(self, question: Callable[[Connection], Outcome]) -> Outcome:
         with self._pool.connection() as conn:

@@ -10,7 +10,7 @@ from mailworkers.web.errors import bad_parameter
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_LONGEST = 100
+_LONGEST = 500
 
 
 def write_cursor(position: Position) -> str:
@@ -29,16 +29,29 @@ def read_cursor(cursor: str) -> Position:
 
 
 def write_number_cursor(number: int) -> str:
-    """Return the cursor of the page after the attempt *number*."""
+    """Return the cursor of the page after *number*: of an attempt, of a line."""
     return _pack(str(number))
 
 
 def read_number_cursor(cursor: str) -> int:
     """Return the number in *cursor*, or raise the answer 400."""
     text = _unpack(cursor)
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise _not_ours()
     return int(text)
+
+
+def write_pair_cursor(pair: tuple[str, str]) -> str:
+    """Return the cursor of the page after *pair*, an address and a scope."""
+    return _pack("\0".join(pair))
+
+
+def read_pair_cursor(cursor: str) -> tuple[str, str]:
+    """Return the pair in *cursor*, or raise the answer 400."""
+    first, separator, second = _unpack(cursor).partition("\0")
+    if not separator:
+        raise _not_ours()
+    return first, second
 
 
 def _pack(text: str) -> str:

@@ -3,18 +3,17 @@
 import asyncio
 from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.params import PathParameter, QueryParameter
 
 from mailworkers.adapters.store import reads
 from mailworkers.adapters.store.operator_actions import record_action
 from mailworkers.adapters.store.pool import Connection
 from mailworkers.adapters.store.reads import LANES, Delivery, DeliveryFilter, Position
-from mailworkers.core.addresses import AddressError, canonical, parse_mailbox
 from mailworkers.core.commands import SourceKind
 from mailworkers.core.states import Lane, Status
 from mailworkers.web.answers import AttemptPage, Content, DeliveryPage
@@ -27,13 +26,13 @@ from mailworkers.web.cursors import (
     write_number_cursor,
 )
 from mailworkers.web.errors import ErrorCode, Problem, bad_parameter, no_delivery
+from mailworkers.web.orders import WebRequest, address_of
 from mailworkers.web.queries import check_query
 from mailworkers.web.tokens import Principal, needs, principal_of, require_scope
 
-WebRequest = Request[Any, Any, Any]
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most items on the page")]
 Cursor = Annotated[
-    str | None, QueryParameter(max_length=100, description="`next_cursor` of the page before")
+    str | None, QueryParameter(max_length=500, description="`next_cursor` of the page before")
 ]
 DeliveryId = Annotated[UUID, PathParameter(description="the id of a delivery")]
 
@@ -95,7 +94,7 @@ async def get_deliveries(
         created_to=_certain("to", created_to),
     )
     before = read_cursor(cursor) if cursor else None
-    address = _canonical(recipient) if recipient else None
+    address = address_of(recipient, "recipient") if recipient else None
     return await backend_of(request).ask(lambda conn: _page(conn, wanted, address, before, limit))
 
 
@@ -104,13 +103,6 @@ def _certain(name: str, at: datetime | None) -> datetime | None:
     if at is not None and at.tzinfo is None:
         raise bad_parameter(name, "has no offset; write 2026-11-21T12:00:00Z")
     return at
-
-
-def _canonical(recipient: str) -> str:
-    try:
-        return canonical(parse_mailbox(recipient).address)
-    except AddressError as error:
-        raise bad_parameter("recipient", error.reason) from None
 
 
 def _page(

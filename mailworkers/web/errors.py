@@ -170,7 +170,12 @@ def _bad_query(error: ValidationException) -> Problem:
 
 
 # Parameters whose names mean something else in Python.
-_WRITTEN_AS = {"created_from": "from", "created_to": "to"}
+_WRITTEN_AS = {
+    "created_from": "from",
+    "created_to": "to",
+    "of_scope": "scope",
+    "why": "reason",
+}
 
 
 def respond(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -71,6 +71,10 @@ def describe() -> Json:
             {"name": "intake", "description": "Taking mail in (scope `intake`)"},
             {"name": "deliveries", "description": "What became of it (scope `read`)"},
             {"name": "verbs", "description": "Changing what becomes of it (scope `operate`)"},
+            {
+                "name": "operating",
+                "description": "The whole service (scope `read`; `operate` for changes)",
+            },
         ],
         "paths": paths,
         "components": {

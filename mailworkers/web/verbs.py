@@ -1,32 +1,23 @@
 """Routes by which operators change what becomes of a delivery; each leaves a line in the trail."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any
 
 import msgspec
-from litestar import Request, Response, post
+from litestar import Response, post
 
 from mailworkers.adapters import store
 from mailworkers.adapters.store import Effect
 from mailworkers.adapters.store.pool import Connection
-from mailworkers.core.fields import time_of
-from mailworkers.core.refusals import Refused, bad_value, missing_field, unknown_field
-from mailworkers.core.strictjson import parse
+from mailworkers.core.refusals import Refused
 from mailworkers.web.answers import CancelAnswer, CancelRequest, RequeueAnswer, RequeueRequest
 from mailworkers.web.backend import backend_of
-from mailworkers.web.bodies import read_body
 from mailworkers.web.deliveries import DeliveryId
 from mailworkers.web.errors import ErrorCode, Problem, no_delivery, refused
 from mailworkers.web.examples import CANCEL, REQUEUE
+from mailworkers.web.orders import WebRequest, read_order
 from mailworkers.web.queries import check_query
 from mailworkers.web.tokens import needs, principal_of
-
-LARGEST_BODY = 16 * 1024
-LONGEST_REASON = 500
-
-WebRequest = Request[Any, Any, Any]
 
 
 @post(
@@ -50,7 +41,7 @@ async def cancel_delivery(request: WebRequest, delivery_id: DeliveryId) -> Respo
 
     Repeating it is safe. What has ended otherwise is left alone: 409 `not_cancellable`.
     """
-    reason, _ = await _read(request, ("reason",))
+    reason, _ = await _read(request, "reason")
     actor = principal_of(request).name
 
     def verb(conn: Connection) -> Effect | None:
@@ -84,7 +75,7 @@ async def requeue_delivery(request: WebRequest, delivery_id: DeliveryId) -> Requ
     The same message, for the recipients that gave the status only. 409 `not_requeueable` says why
     not in `details.reason`: `not_in_trouble`, `auth`, `expired` or `content_deleted`.
     """
-    reason, expires_at = await _read(request, ("reason", "expires_at_ms"))
+    reason, expires_at = await _read(request, "reason", "expires_at_ms")
     actor = principal_of(request).name
 
     def verb(conn: Connection) -> Effect | None:
@@ -98,39 +89,13 @@ async def requeue_delivery(request: WebRequest, delivery_id: DeliveryId) -> Requ
     return msgspec.convert(answer, RequeueAnswer)
 
 
-async def _read(request: WebRequest, names: tuple[str, ...]) -> tuple[str, datetime | None]:
+async def _read(request: WebRequest, *names: str) -> tuple[str, datetime | None]:
     """Return the reason and the new expiry in the body, whose fields are *names*."""
-    body = await read_body(request, LARGEST_BODY)
+    order = await read_order(request, *names)
     try:
-        given = _fields(parse(body, path="body"), names)
-        return _reason(given.get("reason")), _expires_at(given.get("expires_at_ms"))
+        return order.reason, order.time("expires_at_ms")
     except Refused as error:
         raise refused(error.refusal()) from None
-
-
-def _fields(given: object, names: tuple[str, ...]) -> Mapping[str, object]:
-    if not isinstance(given, dict):
-        raise bad_value("body", "is not a JSON object")
-    for name in given:
-        if name not in names:
-            raise unknown_field(name)
-    return given
-
-
-def _reason(reason: object) -> str:
-    if reason is None or reason == "":
-        raise missing_field("reason", "is needed: it stands in the audit trail")
-    if not isinstance(reason, str) or len(reason) > LONGEST_REASON or not reason.isprintable():
-        raise bad_value("reason", f"is not a line of 1 to {LONGEST_REASON} printable characters")
-    return reason
-
-
-def _expires_at(milliseconds: object) -> datetime | None:
-    if milliseconds is None:
-        return None
-    if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | str):
-        raise bad_value("expires_at_ms", "is not a whole number of milliseconds since 1970")
-    return time_of("expires_at_ms", {"expires_at_ms": str(milliseconds)})
 
 
 def _done(effect: Effect | None, code: ErrorCode) -> Effect:

@@ -16,6 +16,7 @@ import pytest
 
 from mailworkers.adapters.catalog import Catalog, packaged_directory
 from mailworkers.adapters.intake import Intake
+from mailworkers.adapters.policies import retry_policies
 from mailworkers.adapters.settings import Settings, load
 from mailworkers.adapters.store.pool import Pool
 from mailworkers.adapters.stream import Waker
@@ -60,7 +61,13 @@ class RunningApi:
         catalog = Catalog.load(settings.template_dir or packaged_directory())
         intake = Intake(settings, catalog, lambda: datetime.now(UTC))
         acceptor = Acceptor(intake, pool, self.telemetry, self.waker)
-        self.backend = Backend(pool, acceptor, sources=settings.sources, size=4)
+        self.backend = Backend(
+            pool,
+            acceptor,
+            sources=settings.sources,
+            policies=retry_policies(settings),
+            size=4,
+        )
         app = internal_api(self.backend, pool, report=self.surprises.append)
         self.listener = Listener(app, "127.0.0.1", 0, setting="MAIL_INTERNAL_HTTP_ADDR")
         self.server = Server([self.listener], grace=timedelta(seconds=2))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from psycopg.types.json import Jsonb
@@ -18,8 +19,8 @@ class Action(msgspec.Struct, frozen=True):
     actor: str
     action: str
     subject: str
-    before: dict[str, object] | None
-    after: dict[str, object] | None
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
     reason: str
     acted_at: datetime
 

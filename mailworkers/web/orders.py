@@ -1,0 +1,87 @@
+"""Bodies and parameters by which operators say what to do, and why."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+from litestar import Request
+from litestar.params import QueryParameter
+
+from mailworkers.core.addresses import AddressError, canonical, parse_mailbox
+from mailworkers.core.fields import time_of
+from mailworkers.core.refusals import Refused, bad_value, missing_field, unknown_field
+from mailworkers.core.strictjson import parse
+from mailworkers.web.bodies import read_body
+from mailworkers.web.errors import bad_parameter, refused
+
+LARGEST_BODY = 16 * 1024
+LONGEST_REASON = 500
+
+WebRequest = Request[Any, Any, Any]
+# For DELETE, whose bodies many clients and proxies drop.
+WhyParameter = Annotated[
+    str,
+    QueryParameter(
+        name="reason", min_length=1, max_length=500, description="why; stands in the audit trail"
+    ),
+]
+
+
+class Order:
+    """The fields of a body, each of them read once and refused by name when it is wrong."""
+
+    def __init__(self, fields: Mapping[str, object]) -> None:
+        self._fields = fields
+
+    @property
+    def reason(self) -> str:
+        """Return why: one printable line."""
+        reason = self._fields.get("reason")
+        if reason is None or reason == "":
+            raise missing_field("reason", "is needed: it stands in the audit trail")
+        if not isinstance(reason, str) or len(reason) > LONGEST_REASON or not reason.isprintable():
+            raise bad_value(
+                "reason", f"is not a line of 1 to {LONGEST_REASON} printable characters"
+            )
+        return reason
+
+    def time(self, name: str) -> datetime | None:
+        """Return the time that *name* gives in milliseconds since 1970."""
+        milliseconds = self._fields.get(name)
+        if milliseconds is None:
+            return None
+        if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | str):
+            raise bad_value(name, "is not a whole number of milliseconds since 1970")
+        return time_of(name, {name: str(milliseconds)})
+
+    def text(self, name: str, longest: int) -> str | None:
+        """Return the short text that *name* gives."""
+        text = self._fields.get(name)
+        if text is None:
+            return None
+        if not isinstance(text, str) or not 0 < len(text) <= longest or not text.isprintable():
+            raise bad_value(name, f"is not a line of 1 to {longest} printable characters")
+        return text
+
+
+async def read_order(request: WebRequest, *names: str) -> Order:
+    """Return the body of *request*, a JSON object with no fields but *names*."""
+    body = await read_body(request, LARGEST_BODY)
+    try:
+        given = parse(body, path="body")
+        if not isinstance(given, dict):
+            raise bad_value("body", "is not a JSON object")
+        for name in given:
+            if name not in names:
+                raise unknown_field(name)
+    except Refused as error:
+        raise refused(error.refusal()) from None
+    return Order(given)
+
+
+def address_of(text: str, name: str) -> str:
+    """Return the canonical form of the address in parameter *name*, or raise the answer 400."""
+    try:
+        return canonical(parse_mailbox(text).address)
+    except AddressError as error:
+        raise bad_parameter(name, error.reason) from None
