@@ -16,8 +16,13 @@ from mailworkers.adapters import db, store
 from mailworkers.adapters.catalog import Catalog
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.store import Acceptance
+from mailworkers.adapters.template_files import CONTRACT
 from mailworkers.core.commands import Command, Refusal
+from mailworkers.core.dkim import Keyring
+from mailworkers.core.errors import ConfigError
 from mailworkers.core.intake import Composer, Identity, NewDelivery
+from mailworkers.core.mailboxes import sender_for
+from mailworkers.core.refusals import Refused
 
 
 def new_delivery_id() -> UUID:
@@ -43,17 +48,24 @@ class Prepared(msgspec.Struct, frozen=True):
 class Intake:
     """Composes and accepts commands by the settings and the catalog of this process.
 
-    *now* tells the time that counts: the database's.
+    *now* tells the time that counts: the database's. The keys that sign are read here, once;
+    *doubts* are lines about keys that sign and templates that render but are probably not meant.
+    ConfigError when a template has a sender that the settings do not allow.
     """
 
     def __init__(self, settings: Settings, catalog: Catalog, now: Callable[[], datetime]) -> None:
         self._now = now
+        keyring, doubts = _keyring(settings)
+        self.doubts = [*doubts, *(f"template {problem}" for problem in catalog.warnings)]
+        identity = Identity(settings.smtp_from_email, settings.smtp_from_allowed)
+        _check_senders(catalog, identity)
         self._composer = Composer(
-            identity=Identity(settings.smtp_from_email, settings.smtp_from_allowed),
+            identity=identity,
             renderer=catalog,
             retry_policy=settings.retry_policy,
             auth_life=settings.auth_life,
             stub=settings.smtp_mode == "stub",
+            keyring=keyring,
         )
 
     def prepare(self, command: Command) -> Prepared:
@@ -68,6 +80,25 @@ class Intake:
         """Compose *commands* and store them in one transaction; a result for each, in order."""
         prepared = [self.prepare(command) for command in commands]
         return db.run_transaction(conn, lambda: write(conn, prepared))
+
+
+def _check_senders(catalog: Catalog, identity: Identity) -> None:
+    for template in catalog.templates.values():
+        try:
+            sender_for(identity, template.contract.mail.sender)
+        except Refused as refused:
+            place = f"{template.template_id}/{CONTRACT}"
+            raise ConfigError(f"{place}: from: {refused.reason}") from None
+
+
+def _keyring(settings: Settings) -> tuple[Keyring, list[str]]:
+    """Return what signs by *settings*, and the doubts; the library comes only where it is used."""
+    if not settings.dkim_selectors:
+        return Keyring({}), []
+    from mailworkers.adapters.dkim_keys import load_keys
+
+    keys = load_keys(settings.dkim_dir, settings.dkim_selectors)
+    return keys.keyring(), keys.doubts()
 
 
 def write(conn: db.Connection, prepared: Sequence[Prepared]) -> list[Acceptance | Refusal]:

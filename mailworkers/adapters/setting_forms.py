@@ -15,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 from mailworkers.adapters.secrets import Secret
 from mailworkers.core.addresses import canonical, domain, parse_mailbox
 from mailworkers.core.commands import SourceKind
+from mailworkers.core.dkim import parse_selectors
 from mailworkers.core.retry import parse_ladder, parse_span
 from mailworkers.core.states import Lane
 
@@ -202,6 +203,14 @@ def domains(value: str) -> frozenset[str]:
         return frozenset(domain(canonical(f"x@{word.lstrip('@')}")) for word in listed(value))
     except ValueError as error:
         raise ValueError(f"is not a list of domains ({error}); write a.example,b.example") from None
+
+
+def dkim_selectors(value: str) -> dict[str, tuple[str, ...]]:
+    """Accept the keys that sign, `domain:selector` comma separated."""
+    try:
+        return parse_selectors(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; write example.org:s2026a,example.org:s2026b") from None
 
 
 def helo(value: str) -> str:

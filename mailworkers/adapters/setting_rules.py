@@ -9,6 +9,7 @@ from typing import Any
 from mailworkers.adapters.setting_forms import split_address
 from mailworkers.adapters.setting_table import LONGEST_SOCKET, NAMES
 from mailworkers.core.addresses import domain
+from mailworkers.core.dkim import signing_domain
 
 SHORTEST_MARGIN = timedelta(seconds=1)
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -143,6 +144,11 @@ def _socket_path_fits(values: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def _keys_have_a_place(values: Mapping[str, Any]) -> Iterator[str]:
+    if values["dkim_selectors"] and not values["dkim_dir"]:
+        yield "MAIL_DKIM_DIR is not set; MAIL_DKIM_SELECTORS names keys, whose directory it is"
+
+
 def _tls_fits_port(values: Mapping[str, Any]) -> Iterator[str]:
     if not values["smtp_addr"]:
         return
@@ -173,6 +179,25 @@ def _auth_ladder_fits_life(values: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def _mail_is_signed(values: Mapping[str, Any]) -> Iterator[str]:
+    selectors, identity = values["dkim_selectors"], values["smtp_from_email"]
+    if values["dkim_dir"] and not selectors:
+        yield "MAIL_DKIM_SELECTORS is not set: nothing is signed, though MAIL_DKIM_DIR has keys"
+    if selectors and identity and not signing_domain(domain(identity), selectors):
+        yield (
+            f"MAIL_DKIM_SELECTORS has no key for {domain(identity)}, the domain of "
+            "MAIL_SMTP_FROM_EMAIL: its mail leaves unsigned"
+        )
+
+
+def _nothing_is_rehearsed(values: Mapping[str, Any]) -> Iterator[str]:
+    if (order := values["crash_point"]) is not None:
+        yield (
+            f"MAIL_CRASH_POINT={order.point}:{order.act} is a rehearsal: a process that gets there "
+            "is killed, stopped or cut off; unset it in production"
+        )
+
+
 CONFLICTS = (
     _lease_covers_an_attempt,
     _stop_fits,
@@ -182,5 +207,12 @@ CONFLICTS = (
     _content_goes_before_its_delivery,
     _ports_differ,
     _socket_path_fits,
+    _keys_have_a_place,
 )
-DOUBTS = (_tls_fits_port, _password_is_encrypted, _auth_ladder_fits_life)
+DOUBTS = (
+    _tls_fits_port,
+    _password_is_encrypted,
+    _auth_ladder_fits_life,
+    _mail_is_signed,
+    _nothing_is_rehearsed,
+)

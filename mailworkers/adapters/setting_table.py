@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from mailworkers.adapters import setting_forms as forms
+from mailworkers.adapters.crash_points import parse_order
 from mailworkers.core.commands import SOURCES
 
 # A socket's path may have 107 bytes, and supervisord binds one with a dot and its pid added (the
@@ -104,6 +105,15 @@ SMTP = (
     Setting("MAIL_SMTP_HELO", "smtp_helo", forms.helo, "",
             "Name given in EHLO.", "the host's full name, else `[127.0.0.1]`"),
 )
+DKIM = (
+    Setting("MAIL_DKIM_SELECTORS", "dkim_selectors", forms.dkim_selectors, "",
+            "Keys that sign, `domain:selector` comma separated: for a domain and its subdomains at "
+            "most one RSA and one Ed25519 key. A message is signed when it is accepted, by the "
+            "domain of its `From`.", "nothing is signed"),
+    Setting("MAIL_DKIM_DIR", "dkim_dir", forms.directory, "",
+            "Directory of the keys, `domain/selector.pem`; files that users outside their owner "
+            "and group can read are refused.", "none"),
+)
 SENDING = (
     Setting("MAIL_LEASE", "lease", forms.span("1s", "1d"), "150s",
             "How long a sender owns a delivery, plus its size at 64 KiB/s; at least three times "
@@ -169,6 +179,10 @@ RUNNING = (
             "`supervisor.sock` in the state directory"),
     Setting("LOG_LEVEL", "log_level", forms.choice(LEVELS), "info",
             "`debug`, `info`, `warn` or `error`; changeable at run time."),
+    Setting("MAIL_CRASH_POINT", "crash_point", parse_order, "",
+            "A rehearsal tool, **never set in production**: `POINT:ACT` lets a process that comes "
+            "to this place of its work kill, stop or cut itself off there, see "
+            "[reliability](reliability.md).", "none"),
 )
 # fmt: on
 
@@ -177,6 +191,7 @@ SECTIONS = {
     "PostgreSQL": POSTGRES,
     "Content": CONTENT,
     "Relay": SMTP,
+    "Signing": DKIM,
     "Sending and retrying": SENDING,
     "Keeping": KEEPING,
     "Listening": LISTENING,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from mailworkers.adapters.crash_points import Order
 from mailworkers.adapters.secrets import dsn_secrets
 from mailworkers.adapters.setting_forms import split_address
 from mailworkers.adapters.setting_reading import Reading, read_all
@@ -58,6 +59,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     smtp_timeout: timedelta
     smtp_dot_timeout: timedelta
     smtp_helo: str
+    dkim_selectors: dict[str, tuple[str, ...]]
+    dkim_dir: Path | None
     lease: timedelta
     sender_concurrency: int
     poll: timedelta
@@ -80,6 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: Path
     supervisor_socket: Path
     log_level: str
+    crash_point: Order | None
     shown: tuple[tuple[str, str, str], ...]
     warnings: tuple[str, ...]
 
@@ -137,6 +141,7 @@ def _values(readings: Mapping[str, Reading], environ: Mapping[str, str]) -> dict
     values["redis_sentinels"] = values["redis_sentinels"] or ()
     values["smtp_addr"] = values["smtp_addr"] or ""
     values["smtp_helo"] = values["smtp_helo"] or _own_name()
+    values["dkim_selectors"] = values["dkim_selectors"] or {}
     values["state_dir"] = values["state_dir"] or _state_dir(environ)
     values["supervisor_socket"] = values["supervisor_socket"] or (
         values["state_dir"] / "supervisor.sock"

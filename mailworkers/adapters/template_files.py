@@ -2,10 +2,10 @@
 
 catalog.toml                      default_locale = "en"
 _shared/layout.html               what templates extend or include
-login-code/contract.toml          its variables (core/contracts.py)
+login-code/contract.toml          its variables and its kind of mail (core/contract_files.py)
 login-code/en/subject.txt         one line
-login-code/en/body.txt
-login-code/en/body.html           may be missing, but then in every locale
+login-code/en/body.txt            may be missing where there is HTML: then it is made of that
+login-code/en/body.html           or body.mjml; may be missing, but then in every locale
 """
 
 import re
@@ -16,27 +16,45 @@ from pathlib import Path
 import msgspec
 
 import mailworkers
-from mailworkers.core.contracts import ContractError, TemplateContract, parse_contract
+from mailworkers.core.contract_files import ContractError, parse_contract
+from mailworkers.core.contracts import TemplateContract
 from mailworkers.core.errors import ConfigError
 from mailworkers.core.locales import canonical_locale
 
 SHARED = "_shared"
 CONTRACT = "contract.toml"
 SETTINGS = "catalog.toml"
-SUBJECT, TEXT, HTML = "subject.txt", "body.txt", "body.html"
+SUBJECT, TEXT, HTML, MJML = "subject.txt", "body.txt", "body.html", "body.mjml"
+_PARTS = frozenset({SUBJECT, TEXT, HTML, MJML})
 
 _PACKAGE = Path(mailworkers.__file__).parent
 _TEMPLATE_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
-# In HTML: an attribute's value without quotes; the variable that a link starts with.
-_UNQUOTED = re.compile(r"\s[\w-]+\s*=\s*\{\{")
-_LINK = re.compile(
-    r"""\b(?:href|src|action|background)\s*=\s*["']\s*\{\{-?\s*(\w+)""", re.IGNORECASE
-)
 
 
 def packaged_directory() -> Path:
     """Return the catalog that comes with the package, in a checkout and in a wheel."""
     return next(d for d in (_PACKAGE / "templates", _PACKAGE.parent / "templates") if d.is_dir())
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What is wrong on a *line* of a *file*, named relative to the catalog; or only doubtful."""
+
+    file: str
+    line: int
+    reason: str
+    is_warning: bool = False
+
+    def __str__(self) -> str:
+        """Return it in the form compilers use."""
+        return f"{self.file}:{self.line}: {self.reason}"
+
+
+class Fault(Exception):  # noqa: N818  it carries a problem to where problems are kept
+    """Something cannot be used because of a *problem*."""
+
+    def __init__(self, file: str, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.problem = Problem(file, line, reason)
 
 
 class TemplateFolder(msgspec.Struct, frozen=True):
@@ -48,120 +66,140 @@ class TemplateFolder(msgspec.Struct, frozen=True):
 
 
 class TemplateFiles(msgspec.Struct, frozen=True):
-    """A catalog's folder as text: `sources` by name, relative to *directory* and with slashes."""
+    """A catalog's folder as text: `sources` by name, relative to *directory* and with slashes.
+
+    Templates that cannot be read are not among the *folders* but in the *problems*.
+    """
 
     directory: Path
     sources: Mapping[str, str]
     default_locale: str
     folders: tuple[TemplateFolder, ...]
+    problems: tuple[Problem, ...]
 
 
 def read_templates(directory: Path) -> TemplateFiles:
-    """Return all that is in *directory*; ConfigError says `file:line: what is wrong`."""
+    """Return all that is in *directory*; ConfigError when there is no such directory."""
     if not directory.is_dir():
         raise ConfigError(f"{directory}: there is no such directory (MAIL_TEMPLATE_DIR)")
-    reader = _Reader(directory, dict(_sources(directory)))
-    folders = tuple(reader.folder(template_id) for template_id in reader.template_ids())
+    reader = _Reader(directory)
+    folders = [reader.folder(template_id) for template_id in reader.template_ids()]
     if not folders:
         raise ConfigError(f"{directory}: there is no template in it")
-    return TemplateFiles(directory, reader.sources, reader.default_locale, folders)
+    return TemplateFiles(
+        directory,
+        reader.sources,
+        reader.default_locale,
+        tuple(folder for folder in folders if folder is not None),
+        tuple(reader.problems),
+    )
 
 
-def markup_fault(source: str, contract: TemplateContract) -> tuple[int, str]:
-    """Return the line and reason why the HTML *source* is not safe to fill in, or (0, "")."""
-    if unquoted := _UNQUOTED.search(source):
-        return _line(source, unquoted.start() + 1), "an attribute's value needs quotes"
-    for link in _LINK.finditer(source):
-        variable = contract.variables.get(link[1])
-        if variable is not None and variable.type != "url":
-            return _line(source, link.start()), f"{link[1]} starts a link, so its type must be url"
-    return 0, ""
-
-
-def _line(source: str, position: int) -> int:
-    return source.count("\n", 0, position) + 1
-
-
-def wrong(directory: Path, name: str, line: int, reason: str) -> ConfigError:
-    """Return the error for *line* of the file *name* in *directory*, in the form compilers use."""
-    return ConfigError(f"{directory / name}:{line}: {reason}")
-
-
-def _sources(directory: Path) -> Iterator[tuple[str, str]]:
-    """Yield the name and text of each file; hidden ones, backups and `__pycache__` are none."""
+def _paths(directory: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the name and path of each file; hidden ones, backups and `__pycache__` are none."""
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory)
-        hidden = any(part.startswith((".", "__")) for part in name.parts)
-        if hidden or path.name.endswith("~") or not path.is_file():
-            continue
-        try:
-            yield name.as_posix(), path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise wrong(directory, name.as_posix(), 1, f"cannot be read: {error}") from None
+        is_hidden = any(part.startswith((".", "__")) for part in name.parts)
+        if not is_hidden and not path.name.endswith("~") and path.is_file():
+            yield name.as_posix(), path
 
 
 class _Reader:
-    """Makes folders of *sources*; whatever cannot be meant is an error."""
+    """Makes folders of files; whatever cannot be meant is noted, and the rest read on."""
 
-    def __init__(self, directory: Path, sources: Mapping[str, str]) -> None:
-        self.directory = directory
-        self.sources = sources
+    def __init__(self, directory: Path) -> None:
+        self.sources: dict[str, str] = {}
+        self.problems: list[Problem] = []
+        self.default_locale = "en"
+        for name, path in _paths(directory):
+            try:
+                self.sources[name] = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                self.sources[name] = ""
+                self.note(name, f"cannot be read: {error}")
+        self._read_settings()
+
+    def note(self, name: str, reason: str, line: int = 1) -> None:
+        """Keep a problem."""
+        self.problems.append(Problem(name, line, reason))
+
+    def _read_settings(self) -> None:
         try:
-            settings = tomllib.loads(sources.get(SETTINGS, ""))
+            settings = tomllib.loads(self.sources.get(SETTINGS, ""))
             self.default_locale = canonical_locale(str(settings.pop("default_locale", "en")))
         except ValueError as error:  # TOMLDecodeError is one
-            raise self.wrong(SETTINGS, f"default_locale {error}") from None
+            self.note(SETTINGS, f"default_locale {error}")
+            return
         if settings:
-            raise self.wrong(SETTINGS, f"only default_locale can stand here, not {min(settings)}")
-
-    def wrong(self, name: str, reason: str, line: int = 1) -> ConfigError:
-        return wrong(self.directory, name, line, reason)
+            self.note(SETTINGS, f"only default_locale can stand here, not {min(settings)}")
 
     def template_ids(self) -> list[str]:
+        """Return the names of all folders that must be templates."""
         folders = {name.split("/")[0] for name in self.sources if "/" in name}
         return sorted(folders - {SHARED})
 
-    def folder(self, template_id: str) -> TemplateFolder:
+    def folder(self, template_id: str) -> TemplateFolder | None:
+        """Return what is in a folder, None when it is of no use."""
+        before = len(self.problems)
         if not _TEMPLATE_ID.fullmatch(template_id):
-            raise self.wrong(template_id, "a template's folder is named in a-z, 0-9, dot, _ and -")
+            self.note(template_id, "a template's folder is named in a-z, 0-9, dot, _ and -")
         contract = self._contract(f"{template_id}/{CONTRACT}")
         files = {locale: self._files(template_id, locale) for locale in self._locales(template_id)}
-        if self.default_locale not in files:
-            raise self.wrong(template_id, f"the default locale {self.default_locale} is missing")
-        for locale, names in files.items():
-            missing = files[self.default_locale] - names
-            if missing:
-                reason = f"is missing, but there is one in {self.default_locale}"
-                raise self.wrong(f"{template_id}/{locale}/{min(missing)}", reason)
+        if self.default_locale in files:
+            self._compare(template_id, files)
+        else:
+            self.note(template_id, f"the default locale {self.default_locale} is missing")
+        if contract is None or len(self.problems) > before:
+            return None
         return TemplateFolder(template_id, contract, files)
 
-    def _contract(self, name: str) -> TemplateContract:
+    def _compare(self, template_id: str, files: Mapping[str, frozenset[str]]) -> None:
+        """Note what other locales lack."""
+        for locale, names in files.items():
+            missing = files[self.default_locale] - names
+            if HTML in names or MJML in names:
+                missing -= {HTML, MJML}
+            for name in sorted(missing):
+                reason = f"is missing, but there is one in {self.default_locale}"
+                self.note(f"{template_id}/{locale}/{name}", reason)
+
+    def _contract(self, name: str) -> TemplateContract | None:
         if name not in self.sources:
-            raise self.wrong(name, "is missing")
+            self.note(name, "is missing")
+            return None
         try:
             return parse_contract(self.sources[name])
         except ContractError as error:
-            raise self.wrong(name, error.reason, error.line) from None
+            for fault in (error, *error.others):
+                self.note(name, fault.reason, fault.line)
+            return None
 
     def _locales(self, template_id: str) -> list[str]:
+        """Return the locales of a template; note folders that are none."""
         within = [name.split("/") for name in self.sources if name.startswith(f"{template_id}/")]
-        locales = sorted({parts[1] for parts in within if len(parts) > 2})
-        for locale in locales:
+        locales = []
+        for locale in sorted({parts[1] for parts in within if len(parts) > 2}):
             try:
                 canonical = canonical_locale(locale)
             except ValueError as error:
-                raise self.wrong(f"{template_id}/{locale}", str(error)) from None
+                self.note(f"{template_id}/{locale}", str(error))
+                continue
             if canonical != locale:
-                raise self.wrong(f"{template_id}/{locale}", f"is written {canonical}")
+                self.note(f"{template_id}/{locale}", f"is written {canonical}")
+            else:
+                locales.append(locale)
         return locales
 
     def _files(self, template_id: str, locale: str) -> frozenset[str]:
         prefix = f"{template_id}/{locale}/"
         files = {name.removeprefix(prefix) for name in self.sources if name.startswith(prefix)}
-        for needed in (SUBJECT, TEXT):
-            if needed not in files:
-                raise self.wrong(f"{prefix}{needed}", "is missing")
-        if surplus := files - {SUBJECT, TEXT, HTML}:
-            reason = f"only {SUBJECT}, {TEXT} and {HTML} can be here"
-            raise self.wrong(f"{prefix}{min(surplus)}", reason)
-        return frozenset(files)
+        for surplus in sorted(files - _PARTS):
+            reason = f"only {SUBJECT}, {TEXT} and {HTML} or {MJML} can be here"
+            self.note(f"{prefix}{surplus}", reason)
+        if SUBJECT not in files:
+            self.note(f"{prefix}{SUBJECT}", "is missing")
+        if not files & {TEXT, HTML, MJML}:
+            self.note(f"{prefix}{TEXT}", f"is missing, and there is no {HTML} to make it of")
+        if {HTML, MJML} <= files:
+            self.note(f"{prefix}{MJML}", f"there is a {HTML} already")
+        return frozenset(files & _PARTS)

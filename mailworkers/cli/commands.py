@@ -66,7 +66,7 @@ def check(entry: bytes) -> dict[str, Any]:
         "command": {
             "delivery_id": command.delivery_id,
             "source": command.source,
-            "lane": command.lane.label,
+            "lane": delivery.lane.label,
             "payload_mode": command.payload_mode,
             "idempotency_key": command.idempotency_key,
             "send_at": command.send_at,

@@ -78,6 +78,8 @@ class Command(msgspec.Struct, frozen=True):
 
     `fingerprint` (32 bytes) is equal for commands that ask for the same thing, whatever the order
     of their keys, the way they came in, and when they were asked for. A `traceparent` is valid.
+    `names_lane` is False where the lane is only what its source uses, so that a template may have
+    another; that of login codes and the like is never another.
     """
 
     delivery_id: uuid.UUID | None
@@ -92,16 +94,22 @@ class Command(msgspec.Struct, frozen=True):
     expires_at: datetime | None
     payload: RenderedPayload | TemplatePayload
     fingerprint: bytes
+    names_lane: bool = True
 
 
 def decode_entry(
     fields: Mapping[bytes, bytes], *, sources: Mapping[str, SourceKind] = SOURCES
 ) -> Command | Refusal:
-    """Return what a stream entry of these *fields* orders, or why it is refused. Never raises."""
+    """Return what a stream entry of these *fields* orders, or why it is refused.
+
+    Raises nothing but MemoryError.
+    """
     try:
         return _entry_command(fields, sources)
     except Refused as refused:
         refusal = refused.refusal()
+    except MemoryError:  # no fault of the command: who has enough memory takes it
+        raise
     except Exception as error:  # one entry must never stop the others (M-15)
         refusal = unforeseen(error).refusal()
     names = {name: _shown(fields.get(name.encode(), b"")) for name in ("delivery_id", "source")}
@@ -125,6 +133,8 @@ def decode_body(
         return _body_command(body, sources, idempotency_key)
     except Refused as refused:
         return refused.refusal()
+    except MemoryError:
+        raise
     except Exception as error:  # as above
         return unforeseen(error).refusal()
 
@@ -193,6 +203,7 @@ def _command(
         expires_at=expires_at,
         payload=payload,
         fingerprint=fingerprint(mode, lane, send_at, expires_at, payload),
+        names_lane="lane" in texts or kind.auth,
     )
 
 

@@ -14,7 +14,9 @@ import msgspec
 
 from mailworkers.core.addresses import Mailbox
 from mailworkers.core.commands import Command
+from mailworkers.core.contracts import NO_DEFAULTS, MailDefaults
 from mailworkers.core.deliveries import NewDelivery, NewRecipient
+from mailworkers.core.dkim import Keyring
 from mailworkers.core.errors import TemplateError
 from mailworkers.core.headers import HeaderInjection, MessageError
 from mailworkers.core.mailboxes import KINDS, Identity, Sender, mailboxes, recipients, sender_for
@@ -34,7 +36,10 @@ __all__ = [
 
 
 class Rendered(msgspec.Struct, frozen=True):
-    """What a message says; where a template says it, which one, in which version and locale."""
+    """What a message says; where a template says it, which one, in which version and locale.
+
+    `mail` holds what the template says about sender, lane and the like; the command's word wins.
+    """
 
     subject: str
     text: str | None
@@ -42,6 +47,7 @@ class Rendered(msgspec.Struct, frozen=True):
     template_id: str | None = None
     template_version: str | None = None
     locale: str | None = None
+    mail: MailDefaults = NO_DEFAULTS
 
 
 class Renderer(Protocol):
@@ -61,6 +67,7 @@ class Composer(msgspec.Struct, frozen=True, kw_only=True):
         retry_policy: the policy named on each row; those of the auth lane have their own, `auth`.
         auth_life: after this long auth mail is of no use and never sent.
         stub: nothing leaves; every delivery ends `suppressed` at once.
+        keyring: signs the composed bytes; a From it has no key for is not signed.
     """
 
     identity: Identity
@@ -68,6 +75,7 @@ class Composer(msgspec.Struct, frozen=True, kw_only=True):
     retry_policy: str = "ladder"
     auth_life: timedelta = timedelta(minutes=10)
     stub: bool = False
+    keyring: Keyring = Keyring({})
 
     def compose(
         self, command: Command, *, delivery_id: uuid.UUID, now: datetime
@@ -81,21 +89,25 @@ class Composer(msgspec.Struct, frozen=True, kw_only=True):
             refused = _template_refused(error)
         except MessageError as error:
             refused = _message_refused(error, command.payload)
+        except MemoryError:  # no fault of the command: who has enough memory takes it
+            raise
         except Exception as error:  # one command must never stop the others (M-15)
             refused = unforeseen(error)
         return refused.refusal(delivery_id=str(delivery_id), source=command.source)
 
     def _delivery(self, command: Command, delivery_id: uuid.UUID, now: datetime) -> NewDelivery:
         payload = command.payload
-        send_at, expires_at = self._times(command, now)
-        sender = sender_for(self.identity, payload.sender)
-        to, cc, bcc = (mailboxes(kind, getattr(payload, kind)) for kind in KINDS)
         content = self._content(payload)
+        lane = _lane(command, content.mail)
+        send_at, expires_at = self._times(command, lane, content.mail, now)
+        sender = sender_for(self.identity, payload.sender or content.mail.sender)
+        to, cc, bcc = (mailboxes(kind, getattr(payload, kind)) for kind in KINDS)
         message = _message(payload, content, sender=sender, to=to, cc=cc)
+        mime = compose(message, message_id=f"<{delivery_id}@{sender.domain}>", date=now)
         return NewDelivery(
             delivery_id=delivery_id,
             source=command.source,
-            lane=command.lane,
+            lane=lane,
             status=self._status(command.payload_mode, send_at),
             payload_mode=command.payload_mode,
             template_id=content.template_id,
@@ -104,19 +116,23 @@ class Composer(msgspec.Struct, frozen=True, kw_only=True):
             mail_from=sender.address,
             idempotency_key=command.idempotency_key,
             fingerprint=command.fingerprint,
-            retry_policy=self._policy(command.lane),
+            retry_policy=self._policy(lane),
             next_attempt_at=None if self.stub else send_at,
             expires_at=expires_at,
-            mime=compose(message, message_id=f"<{delivery_id}@{sender.domain}>", date=now),
+            mime=self.keyring.sign(mime, sender_domain=sender.domain, at=now),
             traceparent=command.traceparent,
             failure=Failure.STUB if self.stub else None,
             recipients=recipients(to, cc, bcc),
         )
 
-    def _times(self, command: Command, now: datetime) -> tuple[datetime | None, datetime | None]:
+    def _times(
+        self, command: Command, lane: Lane, mail: MailDefaults, now: datetime
+    ) -> tuple[datetime | None, datetime | None]:
         """Return when to send, None for at once, and when to stop trying, None for never."""
         expires_at = command.expires_at
-        if command.lane is Lane.AUTH:
+        if expires_at is None and mail.expires_after is not None:
+            expires_at = max(now, command.send_at or now) + mail.expires_after
+        if lane is Lane.AUTH:
             end = now + self.auth_life
             expires_at = min(expires_at, end) if expires_at else end
         send_at = command.send_at
@@ -143,6 +159,11 @@ class Composer(msgspec.Struct, frozen=True, kw_only=True):
         return AUTH_RETRY_POLICY if lane is Lane.AUTH else self.retry_policy
 
 
+def _lane(command: Command, mail: MailDefaults) -> Lane:
+    """Return the command's own lane, or else the template's, or else its source's."""
+    return command.lane if mail.lane is None or command.names_lane else mail.lane
+
+
 def _message(
     payload: Payload,
     content: Rendered,
@@ -155,7 +176,7 @@ def _message(
         sender=sender.mailbox,
         to=to,
         cc=cc,
-        reply_to=mailboxes("reply_to", payload.reply_to),
+        reply_to=mailboxes("reply_to", payload.reply_to or content.mail.reply_to),
         subject=content.subject,
         text=content.text,
         html=content.html,
@@ -163,8 +184,17 @@ def _message(
             Attachment(part.filename, part.content_type, part.content, part.content_id)
             for part in payload.attachments
         ),
-        headers=tuple(payload.headers.items()),
+        headers=_headers(payload, content.mail),
     )
+
+
+def _headers(payload: Payload, mail: MailDefaults) -> tuple[tuple[str, str], ...]:
+    """Return the template's headers, but those that the command has too, and the command's."""
+    given = tuple(payload.headers.items())
+    if not mail.headers:
+        return given
+    names = {name.lower() for name, _ in given}
+    return (*(field for field in mail.headers if field[0].lower() not in names), *given)
 
 
 # Where the fault of each of `TemplateError`'s codes lies.

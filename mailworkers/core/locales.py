@@ -57,6 +57,7 @@ def fallbacks(locale: str, default: str) -> list[str]:
     return chain if default in chain else [*chain, default]
 
 
+@lru_cache(maxsize=4096)
 def direction(locale: str) -> str:
     """Return how text in *locale* runs, as HTML's `dir` says it: `ltr` or `rtl`."""
     language, *rest = locale.split("-")

@@ -1,11 +1,14 @@
 """Template contracts: read from TOML, checked to the line, and held against what commands give."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from mailworkers.core.contracts import ContractError, TemplateContract, parse_contract
+from mailworkers.core.contract_files import ContractError, parse_contract
+from mailworkers.core.contracts import MailDefaults, TemplateContract
 from mailworkers.core.errors import TemplateError
+from mailworkers.core.states import Lane
 
 CONTRACT = """\
 description = "A receipt"
@@ -139,3 +142,112 @@ def test_a_wrong_contract_is_refused_with_the_line(text: str, line: int, reason:
 
     assert reason in caught.value.reason
     assert caught.value.line == line
+
+
+DIGEST = """\
+description = "A digest"
+from = "Example <digest@example.com>"
+reply_to = ["help@example.com"]
+lane = "bulk"
+expires_after = "1d12h"
+headers = { List-Id = "Digest <digest.example.com>" }
+unsubscribe = { variable = "stop_url" }
+
+[variables.stop_url]
+type = "url"
+description = "Ends it"
+sample = "https://example.com/stop"
+"""
+
+
+def test_a_contract_says_what_its_mail_is_like() -> None:
+    """Sender, reply-to, lane, expiry and headers, for where the command says nothing."""
+    mail = parse_contract(DIGEST).mail
+
+    assert mail.sender == "Example <digest@example.com>"
+    assert mail.reply_to == ("help@example.com",)
+    assert mail.lane is Lane.BULK
+    assert mail.expires_after == timedelta(hours=36)
+    assert mail.headers == (("List-Id", "Digest <digest.example.com>"),)
+    assert parse_contract(CONTRACT).mail == MailDefaults()
+    assert parse_contract('reply_to = "a@example.com"\n' + CONTRACT).mail.reply_to == (
+        "a@example.com",
+    )
+
+
+def test_the_subscription_is_ended_by_the_url_of_the_command() -> None:
+    """RFC 8058 section 3.1: one https URL, and the header that says one POST is enough."""
+    contract = parse_contract(DIGEST)
+    bound = contract.bind({"stop_url": "https://example.com/stop/7"})
+
+    assert contract.mail_for(bound).headers == (
+        ("List-Id", "Digest <digest.example.com>"),
+        ("List-Unsubscribe", "<https://example.com/stop/7>"),
+        ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
+    )
+    by_page = parse_contract(DIGEST.replace('"stop_url" }', '"stop_url", one_click = false }'))
+    assert by_page.mail_for(bound).headers[1:] == (
+        ("List-Unsubscribe", "<https://example.com/stop/7>"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "detail"),
+    [
+        ("http://example.com/stop", "stop_url is not https, as one-click needs it (RFC 8058)"),
+        ("https://example.com/" + "x" * 900, "stop_url is longer than 900 characters"),
+        ("mailto:stop@example.com", "stop_url is not of type url"),
+    ],
+)
+def test_a_url_that_could_not_end_the_subscription_is_refused(url: str, detail: str) -> None:
+    """Better no mail than mail that nobody can end."""
+    with pytest.raises(TemplateError) as caught:
+        parse_contract(DIGEST).bind({"stop_url": url})
+
+    assert (caught.value.code, caught.value.detail) == ("template_variables", detail)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        (DIGEST.replace("digest@example.com", "digest"), 2, "from: there is no @ in it"),
+        (DIGEST.replace('["help@example.com"]', '["a@example.com", "b"]'), 3, "reply_to: there is"),
+        (DIGEST.replace('["help@example.com"]', "7"), 3, "Expected `str | array`"),
+        (DIGEST.replace('"bulk"', '"fast"'), 4, "lane is not one of auth, normal, bulk"),
+        (DIGEST.replace('"1d12h"', '"36"'), 5, "expires_after: '36' is not a span of time"),
+        (DIGEST.replace('"1d12h"', '"0s"'), 5, "expires_after: such mail could never be sent"),
+        (DIGEST.replace("List-Id", "Received"), 6, "headers: header name: 'Received' is not one"),
+        (DIGEST.replace("Digest <digest.example.com>", "a\\nb"), 6, "headers: List-Id: control"),
+        (DIGEST.replace("List-Id =", "List-Unsubscribe-Post ="), 6, "headers: List-Unsubscribe-Po"),
+        (DIGEST.replace('"stop_url" }', '"stop" }'), 7, "stop is not a variable of type url"),
+        (DIGEST.replace('"stop_url" }', '"stop_url", x = 1 }'), 7, "unknown field `x`"),
+        (DIGEST.replace('type = "url"', 'type = "string"'), 7, "stop_url is not a variable of"),
+        (DIGEST.replace("https:", "http:"), 7, "unsubscribe: stop_url is not https"),
+        (
+            DIGEST.replace("List-Id", "list-unsubscribe").replace("Digest <dig", "<https://dig"),
+            7,
+            "the headers hold List-Unsubscribe already",
+        ),
+    ],
+)
+def test_a_wrong_kind_of_mail_is_refused_with_the_line(text: str, line: int, reason: str) -> None:
+    """No message would come of it."""
+    with pytest.raises(ContractError) as caught:
+        parse_contract(text)
+
+    assert reason in caught.value.reason
+    assert caught.value.line == line
+
+
+def test_all_faults_of_a_contract_are_told() -> None:
+    """Each with its line, in the order of the file."""
+    text = DIGEST.replace('"bulk"', '"fast"').replace('"url"', '"link"').replace('"1d', '"x1d')
+    with pytest.raises(ContractError) as caught:
+        parse_contract(text)
+
+    faults = [caught.value, *caught.value.others]
+    assert [(fault.line, fault.reason.split(":")[0]) for fault in faults] == [
+        (4, "lane is not one of auth, normal, bulk"),
+        (5, "expires_after"),
+        (9, "variable stop_url"),
+    ]

@@ -1,0 +1,180 @@
+"""Previews of templates: made by the production path, shown as text or as a page of pages."""
+
+import email
+import email.policy
+import os
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from html import escape
+from pathlib import Path
+from typing import IO, Any
+from uuid import UUID
+
+import click
+import msgspec
+
+from mailworkers.adapters.catalog import Catalog
+from mailworkers.adapters.intake import Intake
+from mailworkers.adapters.settings import Settings, load
+from mailworkers.cli.commands import JUDGING, UNUSED
+from mailworkers.cli.main import Failure
+from mailworkers.core.addresses import domain, parse_mailbox
+from mailworkers.core.commands import Command, Refusal, decode_body
+from mailworkers.core.deliveries import NewDelivery
+
+READER = "Reader <reader@example.com>"
+HEADERS = (
+    *("From", "Reply-To", "Subject", "Auto-Submitted", "Precedence"),
+    *("List-Id", "List-Unsubscribe", "List-Unsubscribe-Post"),
+)
+_ID = UUID("01900000-0000-7000-8000-000000000000")  # the same preview gives the same message
+
+
+class Preview(msgspec.Struct, frozen=True):
+    """A template in one language as its reader gets it, and what mailboxes judge it by."""
+
+    name: str
+    mime: bytes
+    text: str
+    html: str
+    facts: dict[str, Any]
+
+
+def make_previews(
+    catalog: Catalog, template_id: str, locales: list[str], given: IO[bytes] | None
+) -> list[Preview]:
+    """Return the message of a template in each of *locales*; Failure says why one is refused.
+
+    Args:
+        given: a JSON object of variables; samples stand in for those that are not in it.
+    """
+    variables = catalog.templates[template_id].contract.examples() | _read(given)
+    now = datetime.now(UTC)
+    intake = Intake(_settings(catalog), catalog, lambda: now)
+    made = []
+    for locale in locales:
+        command = _command(template_id, locale, variables)
+        result = command if isinstance(command, Refusal) else intake.prepare(command).result
+        if isinstance(result, Refusal):
+            raise Failure(f"{template_id} in {locale} would be refused: {result.detail}")
+        made.append(_preview(result, now))
+    return made
+
+
+def _settings(catalog: Catalog) -> Settings:
+    """Return the settings of this environment; where they say nothing, each sender is allowed."""
+    judging = {name: os.environ[name] for name in JUDGING if name in os.environ}
+    settings = load({**UNUSED, **judging})
+    if judging.keys() & {"MAIL_SMTP_FROM_EMAIL", "MAIL_SMTP_FROM_ALLOWED"}:
+        return settings
+    senders = [template.contract.mail.sender for template in catalog.templates.values()]
+    domains = {domain(parse_mailbox(sender).address) for sender in senders if sender is not None}
+    allowed = settings.smtp_from_allowed | domains
+    return msgspec.structs.replace(settings, smtp_from_allowed=allowed)
+
+
+def _read(given: IO[bytes] | None) -> dict[str, Any]:
+    if given is None:
+        return {}
+    try:
+        return msgspec.json.decode(given.read(), type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"--variables is not a JSON object: {error}") from None
+
+
+def _command(template_id: str, locale: str, variables: dict[str, Any]) -> Command | Refusal:
+    body = {
+        "delivery_id": str(_ID),
+        "idempotency_key": "preview",
+        "payload_mode": "template",
+        "payload": {
+            "to": [READER],
+            "template_id": template_id,
+            "locale": locale,
+            "variables": variables,
+        },
+    }
+    return decode_body(msgspec.json.encode(body))
+
+
+def _preview(delivery: NewDelivery, now: datetime) -> Preview:
+    message = email.message_from_bytes(delivery.mime, policy=email.policy.default)
+    assert isinstance(message, EmailMessage)  # noqa: S101  what this policy makes
+    text, html = (_part(message, kind) for kind in ("plain", "html"))
+    expires_in = delivery.expires_at - now if delivery.expires_at is not None else None
+    facts = {
+        "template": f"{delivery.template_id} {delivery.template_version}",
+        "locale": delivery.locale,
+        **{name: str(message[name]) for name in HEADERS if message[name] is not None},
+        "lane": delivery.lane.label,
+        "expires after": str(expires_in) if expires_in is not None else None,
+        "subject characters": len(str(message["Subject"])),
+        "message bytes": len(delivery.mime),
+        "html bytes": len(html.encode()),
+        "text bytes": len(text.encode()),
+    }
+    return Preview(f"{delivery.template_id}.{delivery.locale}", delivery.mime, text, html, facts)
+
+
+def _part(message: EmailMessage, kind: str) -> str:
+    part = message.get_body((kind,))
+    return str(part.get_content()) if part is not None else ""
+
+
+def write_previews(previews: list[Preview], directory: Path) -> list[Path]:
+    """Write message, text and page of each preview, and an index; return the files, it last."""
+    directory.mkdir(parents=True, exist_ok=True)
+    files = []
+    for one in previews:
+        contents = {"eml": one.mime, "txt": one.text.encode(), "html": one.html.encode()}
+        for ending, content in contents.items():
+            if content:
+                files.append(directory / f"{one.name}.{ending}")
+                files[-1].write_bytes(content)
+    files.append(directory / "index.html")
+    files[-1].write_text(_index(previews), encoding="utf-8")
+    return [file.resolve() for file in files]
+
+
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>
+body {{ margin: 24px; font: 15px/1.5 system-ui, sans-serif; }}
+section {{ display: flex; flex-wrap: wrap; gap: 20px; align-items: flex-start; margin: 0 0 40px; }}
+iframe {{ height: 640px; border: 1px solid #8888; }}
+pre {{ max-width: 480px; margin: 0; white-space: pre-wrap; }}
+th {{ padding-inline-end: 16px; text-align: start; font-weight: normal; opacity: 0.7; }}
+</style>
+</head>
+<body>
+{sections}
+</body>
+</html>
+"""
+
+
+def _index(previews: list[Preview]) -> str:
+    """Return a page that shows each preview narrow and wide, its text and its facts."""
+    title = escape(", ".join(one.name for one in previews))
+    return _PAGE.format(title=title, sections="\n".join(map(_section, previews)))
+
+
+def _section(one: Preview) -> str:
+    rows = "".join(
+        f"<tr><th>{escape(name)}</th><td dir=auto>{escape(str(value))}</td></tr>"
+        for name, value in one.facts.items()
+        if value is not None
+    )
+    frames = "".join(
+        f'<iframe src="{escape(one.name)}.html" title="{width} pixels wide" width="{width}"'
+        ' sandbox="allow-popups"></iframe>'
+        for width in (360, 720)
+        if one.html
+    )
+    text = f'<pre dir="auto">{escape(one.text)}</pre>'
+    return f"<h1>{escape(one.name)}</h1><table>{rows}</table><section>{frames}{text}</section>"
