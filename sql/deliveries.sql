@@ -49,10 +49,13 @@ FROM input i JOIN reserved USING (delivery_id)
 RETURNING delivery_id;
 
 -- name: lease_ready
--- sender: queued, rendered -> sending, sent, suppressed, failed, dead_letter, uncertain
+-- sender: queued, rendered -> sending, sent, suppressed, failed, dead_letter, uncertain, cancelled
 -- Leases up to n ready deliveries and opens their attempts. Lanes come in the order given; inside a
 -- lane the sources take turns, those after the one served last first. Recipients listed since (all
 -- of them in stub mode) are dropped; when none is left the delivery ends here, by the recipients' rule.
+-- Recipients are read as they were when the statement began, the row is locked as it is now: one that
+-- became ready anew in between is left for the next lease, or somebody served meanwhile would be
+-- served again.
 WITH pair AS MATERIALIZED (
     SELECT l.lane, s.source
     FROM unnest(%(lanes)b::smallint[]) WITH ORDINALITY AS l (lane, rank) CROSS JOIN sources s
@@ -62,16 +65,16 @@ WITH pair AS MATERIALIZED (
           AND (p.ends_at IS NULL OR p.ends_at > clock_timestamp()))
     ORDER BY l.rank, s.source <= %(after)s, s.source
 ), due AS MATERIALIZED (
-    SELECT ready.delivery_id, ready.due_at, pair.source
+    SELECT ready.delivery_id, ready.ready_at, ready.due_at, pair.source
     FROM pair CROSS JOIN LATERAL (
-        SELECT d.delivery_id, d.next_attempt_at AS due_at FROM deliveries d
+        SELECT d.delivery_id, d.ready_at, d.next_attempt_at AS due_at FROM deliveries d
         WHERE d.lane = pair.lane AND d.source = pair.source AND d.status IN ('queued', 'rendered')
           AND (d.expires_at IS NULL OR d.expires_at > clock_timestamp())
         ORDER BY d.ready_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     ) ready
     LIMIT %(limit)s
 ), recipient AS MATERIALIZED (
-    SELECT r.delivery_id, r.ordinal, r.address, due.due_at, r.status,
+    SELECT r.delivery_id, r.ordinal, r.address, due.due_at, due.ready_at, r.status,
         r.status = 'open' AND (%(stub)s OR EXISTS (
             SELECT FROM suppressed_addresses s
             WHERE s.canonical = r.canonical AND s.scope IN ('*', due.source)
@@ -84,32 +87,34 @@ WITH pair AS MATERIALIZED (
     FROM recipient x
     WHERE r.delivery_id = ANY (ARRAY(SELECT delivery_id FROM recipient WHERE is_listed))
       AND x.is_listed AND r.delivery_id = x.delivery_id AND r.ordinal = x.ordinal
+      AND r.status = 'open'
 ), envelope AS MATERIALIZED (
-    SELECT delivery_id, due_at,
+    SELECT delivery_id, due_at, ready_at,
         array_agg(ordinal ORDER BY ordinal) FILTER (WHERE status = 'open' AND NOT is_listed) AS ordinals,
         array_agg(address ORDER BY ordinal) FILTER (WHERE status = 'open' AND NOT is_listed) AS addresses,
         array_agg(DISTINCT status) FILTER (WHERE status <> 'open') AS closed,
         CASE WHEN bool_and(status <> 'open' OR is_listed)
              THEN status_when_open_become(delivery_id, 'suppressed') ELSE 'sending' END AS status
-    FROM recipient GROUP BY delivery_id, due_at
+    FROM recipient GROUP BY delivery_id, due_at, ready_at
 ), moved AS (
     UPDATE deliveries d SET
         status = e.status,
-        lease_token = CASE WHEN e.ordinals IS NOT NULL THEN %(lease_token)s::uuid END,
-        leased_by = CASE WHEN e.ordinals IS NOT NULL THEN %(leased_by)s::uuid END,
-        next_attempt_at = CASE WHEN e.ordinals IS NOT NULL THEN clock_timestamp() + %(lease)s::interval
-                                    + make_interval(secs => d.mime_size / 65536.0) END,
-        attempt_no = d.attempt_no + (e.ordinals IS NOT NULL)::integer,
-        cycle_attempt = d.cycle_attempt + (e.ordinals IS NOT NULL)::integer,
+        (lease_token, leased_by, next_attempt_at) = (
+            SELECT %(lease_token)s::uuid, %(leased_by)s::uuid, clock_timestamp() + %(lease)s::interval
+                + make_interval(secs => d.mime_size / 65536.0)
+            WHERE e.ordinals IS NOT NULL),
+        attempt_no = d.attempt_no + (e.ordinals IS NOT NULL)::int,
+        cycle_attempt = d.cycle_attempt + (e.ordinals IS NOT NULL)::int,
         finished_at = CASE WHEN e.ordinals IS NULL THEN clock_timestamp() END,
         failure = CASE e.status WHEN 'failed' THEN 'rejected' WHEN 'dead_letter' THEN 'exhausted'
                                 WHEN 'uncertain' THEN 'unknown'
                                 WHEN 'suppressed' THEN CASE WHEN %(stub)s THEN 'stub' ELSE 'listed' END END
-    -- Still what `due` locked. Its status is not asked again: that would let the planner walk the
-    -- index of all that are ready instead of looking these up.
+    -- Still what `due` locked, and what was seen when the statement began: of that `ready_at` is asked,
+    -- which is anew whenever it becomes ready. Its status is not asked again: that would let the planner
+    -- walk the index of all that are ready instead of looking these up.
     FROM envelope e
     WHERE d.delivery_id = ANY (ARRAY(SELECT delivery_id FROM due))
-      AND d.delivery_id = e.delivery_id AND d.lease_token IS NULL
+      AND d.delivery_id = e.delivery_id AND d.lease_token IS NULL AND d.ready_at = e.ready_at
     RETURNING d.*, e.due_at, e.ordinals, e.addresses, e.closed
 ), opened AS (
     INSERT INTO attempts (delivery_id, attempt_no, cycle_attempt, lease_token, leased_by)
@@ -192,13 +197,22 @@ WITH input AS MATERIALIZED (
 SELECT delivery_id, status, source, attempt_no, cycle_attempt, traceparent, created_at, finished_at
 FROM moved;
 
+-- name: leases_of
+-- (reads)
+-- What one holder has leased, all but what it names.
+SELECT delivery_id, lease_token FROM deliveries
+WHERE leased_by = %(leased_by)s AND status = 'sending' AND delivery_id <> ALL (%(held)b::uuid[]);
+
 -- name: hand_back
 -- sender: sending -> queued, rendered, sent, failed, dead_letter, uncertain, cancelled
--- Gives up the leases of one holder that were never started, all but those it names: the attempt
--- row goes, the counters are as before. A lease whose answer was lost is given up the same way. A
--- cancel that came meanwhile is honoured here: this attempt certainly did not go, but the one before
--- may have.
-WITH moved AS (
+-- Gives up leases that were never started: the attempt row goes, the counters are as before. Each is
+-- named by its token: one that is late, done when its sender has long given it up, must not take a
+-- later lease of the same holder. A cancel that came meanwhile is honoured here: this attempt certainly
+-- did not go, but the one before may have.
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest(%(delivery_ids)b::uuid[], %(lease_tokens)b::uuid[])
+        AS i (delivery_id, lease_token)
+), moved AS (
     UPDATE deliveries d SET
         (status, failure) = (
             SELECT next.status, CASE next.status WHEN 'failed' THEN 'rejected'
@@ -212,8 +226,8 @@ WITH moved AS (
         finished_at = CASE WHEN d.cancel_requested_at IS NOT NULL THEN clock_timestamp() END,
         next_attempt_at = NULL, attempt_no = d.attempt_no - 1, cycle_attempt = d.cycle_attempt - 1,
         lease_token = NULL, leased_by = NULL
-    WHERE d.leased_by = %(leased_by)s AND d.status = 'sending'
-      AND d.delivery_id <> ALL (%(held)b::uuid[])
+    FROM input i
+    WHERE d.delivery_id = i.delivery_id AND d.status = 'sending' AND d.lease_token = i.lease_token
     RETURNING d.delivery_id, d.status, d.attempt_no, d.cycle_attempt
 ), closed AS (
     UPDATE delivery_recipients r
@@ -258,6 +272,7 @@ ORDER BY next_attempt_at LIMIT %(limit)s;
 -- scheduler: sending -> deferred, dead_letter, uncertain
 -- Takes rows back from senders that vanished. The guard is here, not in the reading before: a lease
 -- that was settled or taken anew meanwhile is left alone. A cancelled one may have gone: uncertain.
+-- Where the ladder is at its end the recipients' rule holds: somebody may be uncertain already.
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest(
         %(delivery_ids)b::uuid[], %(lease_tokens)b::uuid[], %(statuses)b::text[],
@@ -265,8 +280,12 @@ WITH input AS MATERIALIZED (
     ) AS i (delivery_id, lease_token, status, next_attempt_at, failure)
 ), moved AS (
     UPDATE deliveries d SET
-        status = CASE WHEN d.cancel_requested_at IS NULL THEN i.status ELSE 'uncertain' END,
-        failure = CASE WHEN d.cancel_requested_at IS NULL THEN i.failure ELSE 'unknown' END,
+        (status, failure) = (
+            SELECT next.status, CASE next.status WHEN i.status THEN i.failure ELSE 'unknown' END
+            FROM (SELECT CASE
+                WHEN d.cancel_requested_at IS NOT NULL THEN 'uncertain'
+                WHEN i.status = 'dead_letter' THEN status_when_open_become(d.delivery_id, 'exhausted')
+                ELSE i.status END AS status) next),
         next_attempt_at = CASE WHEN d.cancel_requested_at IS NULL THEN i.next_attempt_at END,
         finished_at = CASE WHEN d.cancel_requested_at IS NOT NULL OR i.status <> 'deferred'
                            THEN clock_timestamp() END,
@@ -274,15 +293,16 @@ WITH input AS MATERIALIZED (
     FROM input i
     WHERE d.delivery_id = i.delivery_id AND d.status = 'sending' AND d.lease_token = i.lease_token
       AND d.next_attempt_at <= clock_timestamp()
-    RETURNING d.delivery_id, d.status, d.attempt_no, d.cycle_attempt
+    RETURNING d.delivery_id, d.status, d.attempt_no, d.cycle_attempt,
+        CASE WHEN d.cancel_requested_at IS NULL AND i.status = 'dead_letter'
+             THEN 'exhausted' ELSE 'uncertain' END AS recipient_status
 ), closed AS (
     UPDATE attempts a SET status = 'abandoned', outcome = 'unknown', finished_at = clock_timestamp(),
         summary = 'the sender vanished; whether the message went is not known'
     FROM moved m
     WHERE a.delivery_id = m.delivery_id AND a.attempt_no = m.attempt_no
 ), ended AS (
-    UPDATE delivery_recipients r
-    SET status = CASE m.status WHEN 'dead_letter' THEN 'exhausted' ELSE 'uncertain' END
+    UPDATE delivery_recipients r SET status = m.recipient_status
     FROM moved m
     WHERE m.status <> 'deferred' AND r.delivery_id = m.delivery_id AND r.status = 'open'
 ), entered AS (
@@ -292,21 +312,23 @@ WITH input AS MATERIALIZED (
 )
 SELECT delivery_id, status FROM moved;
 
+-- name: hold_overdue
+-- (writes)
+-- Locks what is past its expires_at and has no sender, until the transaction ends.
+SELECT delivery_id, attempt_no FROM deliveries
+WHERE expires_at IS NOT NULL AND expires_at <= (SELECT clock_timestamp())
+  AND status IN ('scheduled', 'queued', 'rendered', 'deferred')
+ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED;
+
 -- name: expire_overdue
 -- scheduler: scheduled, queued, rendered, deferred -> sent, failed, dead_letter, uncertain
 -- Ends what is past its expires_at: open recipients expire, or are uncertain if the last attempt may
--- have reached them; then the recipients' rule holds.
-WITH due AS MATERIALIZED (
-    SELECT delivery_id, attempt_no FROM deliveries
-    WHERE expires_at IS NOT NULL AND expires_at <= (SELECT clock_timestamp())
-      AND status IN ('scheduled', 'queued', 'rendered', 'deferred')
-    ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-), last AS MATERIALIZED (
-    SELECT due.delivery_id, CASE (
-        SELECT a.outcome FROM attempts a
-        WHERE a.delivery_id = due.delivery_id AND a.attempt_no = due.attempt_no)
-        WHEN 'unknown' THEN 'uncertain' ELSE 'expired' END AS recipient_status
-    FROM due
+-- have reached them; then the recipients' rule holds. After `hold_overdue`.
+WITH last AS MATERIALIZED (
+    SELECT i.delivery_id,
+        CASE a.outcome WHEN 'unknown' THEN 'uncertain' ELSE 'expired' END AS recipient_status
+    FROM unnest(%(delivery_ids)b::uuid[], %(attempt_nos)b::integer[]) AS i (delivery_id, attempt_no)
+    LEFT JOIN attempts a USING (delivery_id, attempt_no)
 ), ended AS MATERIALIZED (
     SELECT delivery_id, recipient_status,
         status_when_open_become(delivery_id, recipient_status) AS status
@@ -319,6 +341,7 @@ WITH due AS MATERIALIZED (
     FROM ended e
     WHERE d.delivery_id = e.delivery_id
       AND d.status IN ('scheduled', 'queued', 'rendered', 'deferred')
+      AND d.expires_at <= clock_timestamp()
     RETURNING d.delivery_id, d.source, d.status, d.attempt_no, d.cycle_attempt, d.traceparent,
         e.recipient_status
 ), closed AS (
@@ -384,7 +407,8 @@ WHERE d.leased_by = %(leased_by)s AND d.status = 'sending';
 -- name: settle_late
 -- sender: scheduled, queued, rendered, deferred, failed, dead_letter, suppressed, uncertain, cancelled -> sent, failed, suppressed
 -- An outcome that became known after its lease was taken back. It holds if no attempt has followed
--- and the attempt of this token was closed as `abandoned`; otherwise nothing moves. Where the delivery
+-- and the attempt of this token was closed as `abandoned` and unknown; otherwise nothing moves: what
+-- was recorded once is not recorded again, whatever an operator has ordered since. Where the delivery
 -- goes on for others, whoever has the mail is not tried again.
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest(
@@ -404,7 +428,7 @@ WITH input AS MATERIALIZED (
         relay = i.relay
     FROM input i JOIN held d USING (delivery_id)
     WHERE a.delivery_id = i.delivery_id AND a.attempt_no = d.attempt_no
-      AND a.lease_token = i.lease_token AND a.status = 'abandoned'
+      AND a.lease_token = i.lease_token AND a.status = 'abandoned' AND a.outcome = 'unknown'
     RETURNING a.delivery_id, a.attempt_no, a.cycle_attempt, d.source, d.traceparent
 ), moved AS (
     UPDATE deliveries d SET status = i.status, failure = i.failure, next_attempt_at = NULL,
@@ -414,6 +438,12 @@ WITH input AS MATERIALIZED (
       AND i.status IN ('sent', 'failed', 'suppressed')
     RETURNING d.delivery_id, d.status, d.failure, d.attempt_no, d.cycle_attempt, d.created_at,
         d.finished_at, i.summary
+), changed AS (
+    -- Ready still, for others than before: a lease that has begun to read must see that.
+    UPDATE deliveries d SET ready_at = clock_timestamp()
+    FROM input i JOIN closed USING (delivery_id)
+    WHERE d.delivery_id = i.delivery_id AND d.status IN ('queued', 'rendered')
+      AND i.status NOT IN ('sent', 'failed', 'suppressed')
 ), replied AS (
     UPDATE delivery_recipients r SET status = a.status, reply_code = a.reply_code,
         enhanced_code = a.enhanced_code

@@ -22,3 +22,12 @@ DELETE FROM processes WHERE process_id = %(process_id)s;
 -- Processes that have been silent for a day are nobody's business any more.
 DELETE FROM processes WHERE beat_at < clock_timestamp() - interval '1 day'
 RETURNING process_id;
+
+-- name: other_installations
+-- (reads)
+-- What living processes of this database work with that differs from ours; one of each kind.
+SELECT DISTINCT ON (detail->>'works_with') role, host, detail->>'works_with'
+FROM processes
+WHERE beat_at > clock_timestamp() - %(silence)s::interval
+  AND detail->>'works_with' <> %(works_with)s
+ORDER BY detail->>'works_with', role, host;

@@ -9,6 +9,7 @@ import select
 import socket
 import ssl
 import struct
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.parser import BytesHeaderParser
@@ -58,6 +59,26 @@ def reset(conversation: "Conversation") -> None:
 def close(conversation: "Conversation") -> None:
     """End the connection in order."""
     conversation.cut(gently=True)
+
+
+def half_close(conversation: "Conversation") -> None:
+    """End our direction of the connection and read nothing more."""
+    conversation.end_of_stream()
+    conversation.wait_for_the_end()
+
+
+def crumbled(every: float = 0.0) -> Action:
+    """From now on send everything a byte at a time, *every* so many seconds; TLS records, too."""
+
+    def act(conversation: "Conversation") -> None:
+        conversation.crumble(every)
+
+    return act
+
+
+def listen(conversation: "Conversation") -> None:
+    """Wait until the client has said something, and leave that unread."""
+    conversation.wait_for_words()
 
 
 def raw(data: bytes) -> Action:
@@ -127,6 +148,13 @@ def formatted(reply: str) -> bytes:
     code, lines = reply[:3], reply[4:].split("\n")
     texts = [f"{code}-{line}" for line in lines[:-1]] + [f"{code} {lines[-1]}"]
     return "".join(text + "\r\n" for text in texts).encode()
+
+
+class _Encrypted(ssl.SSLSocket):
+    """TLS to a client that may be gone before it begins: then `wrap_socket` loses the socket."""
+
+    def __del__(self) -> None:
+        self.close()
 
 
 @dataclass
@@ -203,12 +231,42 @@ class Conversation:
             self._check()
         raise Over
 
+    def wait_for_words(self) -> None:
+        """Return when something is here to be read."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                if not self._socket.recv(1, socket.MSG_PEEK):
+                    raise Over
+                return
+            self._check()
+
     def cut(self, *, gently: bool) -> None:
         """End the connection."""
         if not gently:
             linger = struct.pack("ii", 1, 0)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         raise Over
+
+    def end_of_stream(self) -> None:
+        """Send a FIN; the client may go on sending."""
+        self._socket.shutdown(socket.SHUT_WR)
+
+    def hang_up(self) -> None:
+        """End the connection from another thread: the client has the FIN when this returns."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def crumble(self, every: float) -> None:
+        """Put something in front of the connection that hands on single bytes of ours."""
+        near, far = socket.socketpair()
+        outer, self._socket = self._socket, near
+        near.settimeout(0.05)
+        for source, target, size in ((far, outer, 1), (outer, far, 65536)):
+            source.settimeout(None)
+            pause = every if size == 1 else 0.0
+            threading.Thread(
+                target=_hand_on, args=(source, target, size, pause, self.relay), daemon=True
+            ).start()
 
     def accept(self) -> None:
         """Take the message over, if that has not happened."""
@@ -251,14 +309,19 @@ class Conversation:
             step = "250 relay.test\n" + step[4:]
         self.do(step)
 
+    def _helo(self, _: str) -> None:
+        self._mail = _Mail()
+        self._say("HELO", "250 relay.test")
+
     def _starttls(self, _: str) -> None:
-        if self._say("STARTTLS", "220 2.0.0 go ahead") == "220":
+        if self._say("STARTTLS", "220 2.0.0 go ahead").startswith("2"):
             self._encrypt()
 
     def _encrypt(self) -> None:
         self._say("TLS", lambda _: None)
         assert self.relay.certificates, "a Relay needs certificates for TLS"
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.sslsocket_class = _Encrypted
         context.load_cert_chain(*self.relay.certificates.chain(self.relay.identity))
         self.unread = b""
         self._socket.settimeout(5)
@@ -291,7 +354,7 @@ class Conversation:
                 password = self.relay.users.get(name, "")
                 expected = hmac.new(password.encode(), challenge, hashlib.md5).hexdigest()
                 good = digest == expected
-        self.do("235 2.7.0 welcome" if good else "535 5.7.8 bad credentials")
+        self._say("AUTH_END", "235 2.7.0 welcome" if good else "535 5.7.8 bad credentials")
 
     def _prompt(self, challenge: str) -> str:
         self._say("AUTH_STEP", f"334 {challenge}")
@@ -384,6 +447,7 @@ class Conversation:
 
 _HANDLERS: Mapping[str, Callable[[Conversation, str], None]] = {
     "EHLO": Conversation._ehlo,
+    "HELO": Conversation._helo,
     "STARTTLS": Conversation._starttls,
     "AUTH": Conversation._auth,
     "MAIL": Conversation._from,
@@ -393,6 +457,19 @@ _HANDLERS: Mapping[str, Callable[[Conversation, str], None]] = {
     "NOOP": Conversation._noop,
     "QUIT": Conversation._quit,
 }
+
+
+def _hand_on(
+    source: socket.socket, target: socket.socket, size: int, pause: float, relay: "Relay"
+) -> None:
+    """Hand bytes on, *size* at a time, until either side has ended; *source* is closed then."""
+    with contextlib.suppress(OSError), source:
+        while data := source.recv(size):
+            target.sendall(data)
+            if pause and relay.stopping.wait(pause):
+                break
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_RDWR)
 
 
 def _path(line: str) -> str:

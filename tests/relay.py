@@ -11,21 +11,26 @@
         assert relay.accepted[0].rcpt_to == ("a@example.com",)
         assert relay.commands[0] == ["EHLO localhost", "MAIL FROM:<...>", ...]   # by session
 
-What can be scripted, in the order of a session: CONNECT (before the banner), BANNER, EHLO,
-STARTTLS, TLS (before the handshake), AUTH, AUTH_STEP (each line after AUTH), MAIL, RCPT, DATA, BODY
-(right after 354, before anything is read), DOT, RSET, NOOP, QUIT. A value is a reply (`"250 ok"`,
-more lines after `\\n`; 421 closes the connection), an action, or a list of them taken one by one.
-Actions: `hang`, `reset` (TCP reset), `close` (FIN), `drip(reply)` (a byte at a time), `raw(bytes)`
-(anything at all), `endless(line)`, `late(seconds, reply)`, `then(step, step, ..)`, and at DOT
-`accepting(step)`.
+What can be scripted, in the order of a session: CONNECT (before the banner), BANNER, EHLO, HELO,
+STARTTLS, TLS (before the handshake), AUTH (instead of all of it), AUTH_STEP (each 334), AUTH_END,
+MAIL, RCPT, DATA, BODY (right after 354, before anything is read), DOT, RSET, NOOP, QUIT.
+
+A value is a reply (`"250 ok"`, more lines after `\\n`; 421 closes the connection), an action, or a
+list of them taken one by one. Actions: `hang`, `reset` (TCP reset), `close` (FIN), `half_close`
+(FIN, and silence), `drip(reply)` (a byte at a time), `crumbled()` (all that follows a byte at a
+time), `raw(bytes)` (anything at all), `endless(line)`, `late(seconds, reply)`, `listen` (until the
+client speaks), `then(step, step, ..)`, and at DOT `accepting(step)`.
 
 A message is in `accepted` before its 2yz is sent. `relay.users = {"name": "password"}` makes AUTH
-(PLAIN, LOGIN, CRAM-MD5) check. `stop` and `start` keep the port: a relay that goes and comes back.
+(PLAIN, LOGIN, CRAM-MD5) check. `stop` and `start` keep the port: a relay that goes and comes back;
+`hangs_up` ends the connections there are. A `narrow` relay has a window of a few kilobytes: what it
+does not read, the client cannot get rid of.
 """
 
 import contextlib
 import socket
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Self
 
@@ -38,10 +43,13 @@ from tests.conversation import (
     Step,
     accepting,
     close,
+    crumbled,
     drip,
     endless,
+    half_close,
     hang,
     late,
+    listen,
     raw,
     reset,
     then,
@@ -55,10 +63,13 @@ __all__ = [
     "accepting",
     "certificates",
     "close",
+    "crumbled",
     "drip",
     "endless",
+    "half_close",
     "hang",
     "late",
+    "listen",
     "raw",
     "relay",
     "reset",
@@ -74,9 +85,16 @@ CAPABILITIES = ("PIPELINING", "SIZE 52428800", "8BITMIME", "ENHANCEDSTATUSCODES"
 class Relay:
     """The server. Every connection has its own thread; all of them end with `stop`."""
 
-    def __init__(self, certificates: Certificates | None = None, *, implicit: bool = False):
+    def __init__(
+        self,
+        certificates: Certificates | None = None,
+        *,
+        implicit: bool = False,
+        narrow: bool = False,
+    ):
         self.certificates = certificates
         self.implicit = implicit
+        self._narrow = narrow
         self.users: dict[str, str] = {}
         self.port = 0
         self.accepted: list[Accepted] = []
@@ -88,6 +106,7 @@ class Relay:
         self._lock = threading.Lock()
         self._listener: socket.socket | None = None
         self._threads: list[threading.Thread] = []
+        self._conversations: weakref.WeakSet[Conversation] = weakref.WeakSet()
 
     def __enter__(self) -> Self:
         self.start()
@@ -124,10 +143,20 @@ class Relay:
         """Set the capabilities EHLO shows (STARTTLS is added where it can be had)."""
         self._capabilities = capabilities
 
+    def hangs_up(self) -> None:
+        """End every connection in order; new ones are welcome."""
+        with self._lock:
+            conversations = list(self._conversations)
+        for conversation in conversations:
+            conversation.hang_up()
+
     def start(self) -> None:
         """Listen, on the port it had before if there was one."""
         self.stopping.clear()
         self._listener = socket.create_server(("127.0.0.1", self.port), backlog=128)
+        if self._narrow:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
+            self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
         self.port = self._listener.getsockname()[1]
         self._spawn(self._listen, self._listener)
 
@@ -171,7 +200,10 @@ class Relay:
             except OSError:
                 return
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._spawn(Conversation(self, connection).run)
+            conversation = Conversation(self, connection)
+            with self._lock:
+                self._conversations.add(conversation)
+            self._spawn(conversation.run)
 
     def _spawn(self, target: Callable[..., None], *args: object) -> None:
         self._threads = [thread for thread in self._threads if thread.is_alive()]

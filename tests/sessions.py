@@ -1,6 +1,8 @@
-"""What tests of the SMTP client share: settings for a scripted relay, a message, a way to send."""
+"""What tests of the SMTP client share: settings for a scripted relay, a message, ways to send."""
 
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -55,3 +57,14 @@ def send(
         session.open()
     envelope = envelope_to(*rcpt_to, mime=mime)
     return session.transact(envelope, mime, before_dot=before_dot, tick=tick)
+
+
+@contextmanager
+def no_answer_to_syn(port: int = 0, host: str = "127.0.0.1") -> Iterator[int]:
+    """Listen with a full backlog: whoever connects to the port hears nothing at all."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(0)
+        with socket.create_connection(listener.getsockname()):
+            yield int(listener.getsockname()[1])

@@ -4,15 +4,27 @@ Connections are autocommit; a transaction is always a visible `with conn.transac
 store and the start of a role use this module.
 """
 
+import random
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from mailworkers.adapters.primaries import Watched, connect_primary, each_host
+from mailworkers.adapters.sqlstates import (
+    Meaning,
+    is_contention,
+    is_over,
+    meaning,
+    reason_of,
+    translated,
+)
+from mailworkers.adapters.watchdog import Watchdog
 from mailworkers.core.errors import ConfigError, SchemaTooNew, StoreUnavailable
 
 T = TypeVar("T")
@@ -28,14 +40,18 @@ _MIGRATION_LOCK = 0x6D61696C
 _PACKAGE = Path(__file__).resolve().parent.parent
 SQL_DIRECTORY = next(d for d in (_PACKAGE / "sql", _PACKAGE.parent / "sql") if d.is_dir())
 
-# Silent peers: a dead server is noticed within about 15 s (P-04), a hung lock within 30 s (F-P17).
+# Silent peers: a dead server is noticed within 15 s (P-04), a hung lock within 10 s (F-P17). With a
+# tcp_user_timeout Linux does not count probes: the first one after that time ends the connection.
+# 12 s of silence are thus noticed by the probe at 5 + 3 x 3 s, 15 s would be only by the next one.
 _CONNECTION_DEFAULTS = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
     "keepalives_interval": 3,
     "keepalives_count": 3,
-    "tcp_user_timeout": 15000,
+    "tcp_user_timeout": 12000,
 }
+# Of several hosts one is the primary. One that is dead must not keep us from it for long.
+_SEVERAL_HOSTS_DEFAULTS = {"connect_timeout": 3, "target_session_attrs": "read-write"}
 _SESSION_SETTINGS = (
     "-c search_path=mail -c timezone=UTC -c statement_timeout=60s -c lock_timeout=10s"
     " -c idle_in_transaction_session_timeout=30s"
@@ -88,71 +104,61 @@ def connection_parameters(dsn: str, application: str) -> dict[str, Any]:
         # The driver's text would repeat the DSN, password included.
         raise ConfigError("MAIL_POSTGRES_PRIMARY_DSN is not a libpq connection string") from None
     options = f"{given.pop('options', '') or ''} {_SESSION_SETTINGS}".strip()
+    has_several_hosts = len(each_host(given)) > 1
     return {
         **_CONNECTION_DEFAULTS,
+        **(_SEVERAL_HOSTS_DEFAULTS if has_several_hosts else {}),
         "application_name": application,
         **given,
         "options": options,
     }
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn the driver's errors that mean "away for now" into StoreUnavailable; others pass."""
-    try:
-        yield
-    except psycopg.Error as error:
-        if is_away(error):
-            raise StoreUnavailable("postgres", _reason(error)) from error
-        raise
-
-
-# Everything that time or an operator of the server cures: classes 08 connection, 53 resources,
-# 57 intervention, 58 system, and a server that became read-only or refuses logins for now (P-12).
-_AWAY_CLASSES = ("08", "53", "57", "58", "F0", "XX")
-_AWAY_STATES = frozenset({"25006", "55P03", "25P03", "28000", "28P01", "3D000"})
-
-
-def is_away(error: psycopg.Error) -> bool:
-    """Whether *error* says that the server cannot serve now, whatever we would ask it."""
-    state = error.sqlstate
-    if state is None:
-        return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
-    return state in _AWAY_STATES or state.startswith(_AWAY_CLASSES)
-
-
 def run(conn: Connection, name: str, **parameters: object) -> list[tuple[Any, ...]]:
-    """Execute the statement *name* of `sql/` and return its rows, [] when it has none."""
-    with translated():
+    """Execute the statement *name* of `sql/` and return its rows, [] when it has none.
+
+    Outside a transaction it is one, and is repeated when it met another one.
+    """
+
+    def work() -> list[tuple[Any, ...]]:
         cursor = conn.execute(SQL[name], parameters, binary=True)
         return cursor.fetchall() if cursor.description else []
 
-
-_REPEATS = 8
+    return _repeated(work, lambda error: is_contention(error) and is_over(conn))
 
 
 def run_transaction(conn: Connection, work: Callable[[], T]) -> T:
     """Run *work* in one transaction and return its result; again from its start after a deadlock,
     a serialization failure or a unique violation by a concurrent winner."""
+
+    def transaction() -> T:
+        with conn.transaction():
+            return work()
+
+    return _repeated(transaction, lambda error: meaning(error) is Meaning.REPEAT)
+
+
+_REPEATS = 8
+_LONGEST_PAUSE = 0.1  # seconds, by chance: whoever met must not meet again
+
+
+def _repeated(work: Callable[[], T], is_worth_it: Callable[[psycopg.Error], bool]) -> T:
+    """Return what *work* returns, doing it again while that may help.
+
+    Two that stand in each other's way all the time: StoreUnavailable, to be tried again later.
+    """
     for _ in range(_REPEATS):
         try:
-            with translated(), conn.transaction():
+            with translated():
                 return work()
         except psycopg.Error as error:
-            if not is_repeatable(error):
+            if not is_worth_it(error):
                 raise
-    with translated(), conn.transaction():
-        return work()
-
-
-def is_repeatable(error: psycopg.Error) -> bool:
-    """Whether the same transaction may succeed when it is simply run again."""
-    return error.sqlstate in {"40001", "40P01", "23505"}
-
-
-def _reason(error: psycopg.Error) -> str:
-    """Return the first line of what the driver said: it names the host, never the password."""
-    return str(error).strip().split("\n", 1)[0] or type(error).__name__
+            last = error
+            time.sleep(random.uniform(0, _LONGEST_PAUSE))  # noqa: S311
+    if is_contention(last):
+        raise StoreUnavailable("postgres", reason_of(last)) from last
+    raise last
 
 
 @translated()
@@ -195,22 +201,32 @@ def _create_schema(conn: Connection) -> None:
         conn.execute("CREATE SCHEMA mail")
 
 
-class Database:
-    """The one connection of a role: opened when it is needed, dropped when it fails."""
+# The server's own statement_timeout comes first, where the server still runs.
+LONGEST_ANSWER = timedelta(seconds=65)
+_WATCH_EVERY = timedelta(seconds=1)
 
-    def __init__(self, dsn: str, application: str) -> None:
+
+class Database:
+    """The one connection of a role: opened when it is needed, dropped when it fails.
+
+    An answer that takes longer than *patience* is not waited for.
+    """
+
+    def __init__(self, dsn: str, application: str, patience: timedelta = LONGEST_ANSWER) -> None:
         self._dsn = dsn
         self._application = application
-        self._conn: Connection | None = None
+        self._patience = patience
+        self._conn: Watched | None = None
 
     @property
     def conn(self) -> Connection:
         """Return the connection, a new one after a failure; StoreUnavailable when there is none."""
         if self._conn is None or self._conn.closed:
+            self.drop()
             parameters = connection_parameters(self._dsn, self._application)
             parameters["options"] += _LOOKUP_SETTINGS
-            with translated():
-                self._conn = psycopg.connect(**parameters, autocommit=True)
+            self._conn = connect_primary(parameters, asks_all=True)
+            self._conn.watchdog = Watchdog(self._patience, tick=min(_WATCH_EVERY, self._patience))
         return self._conn
 
     def drop(self) -> None:

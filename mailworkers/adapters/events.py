@@ -10,6 +10,7 @@ STORE_LOST = "store lost"
 STORE_RETURNED = "store returned"
 ACCEPTED = "deliveries accepted"
 VANISHED = "stream entry vanished"
+GROUP_MADE_ANEW = "consumer group made anew"
 REJECTED = "stream command rejected"
 SENT = "mail delivery sent"
 RETRY = "mail delivery retry scheduled"
@@ -20,6 +21,10 @@ RELAY_RECOVERED = "relay recovered"
 LEASE_LOST = "lease lost"
 CORRECTED = "outcome corrected"
 ADOPTED = "journal adopted"
+LINES_LOST = "log lines lost"
+CLOCK_OFF = "host clock is off"
+REQUEUED = "mail delivery requeued"
+CANCEL_REQUESTED = "mail delivery cancel requested"
 
 EVENTS: Mapping[str, str] = {
     STARTED: "a role has its settings and stores and begins to work",
@@ -31,6 +36,7 @@ EVENTS: Mapping[str, str] = {
     ACCEPTED: "a batch of commands is durable (at level debug)",
     REJECTED: "a command was refused and set aside; `failure_code` says why",
     VANISHED: "an entry was trimmed by somebody while it was still to be done: it is lost",
+    GROUP_MADE_ANEW: "the stream or its group was gone: what Redis lost before it was read is lost",
     SENT: "the relay accepted the message",
     RETRY: "the attempt failed for now; the next one is at `next_attempt_at`",
     DEAD_LETTERED: "the delivery is final and did not arrive; an operator may look at it",
@@ -40,4 +46,8 @@ EVENTS: Mapping[str, str] = {
     CORRECTED: "an outcome became known after its lease had been taken back, and holds",
     ADOPTED: "the journal of a dead sender was brought into the database; rows by their fate",
     LEASE_LOST: "a result was dropped since the lease had ended; another process decides",
+    LINES_LOST: "`lines` before it could not be written: full disk, or nobody reads; mail went on",
+    CLOCK_OFF: "this host's clock is far from the database's, which is the one that counts",
+    REQUEUED: "an operator lets an ended delivery be sent again; `before` is what it was",
+    CANCEL_REQUESTED: "an operator withdraws what a sender has now: unless it is sent, it ends",
 }

@@ -215,8 +215,11 @@ def _lent(pool: Pool) -> Iterator[Connection]:
 
 
 def _ping(pool: Pool) -> bool:
+    """Return True when the database answers and may be written: no mail goes without that."""
     with _lent(pool) as conn:
         reads.ping(conn)
+        if conn.info.parameter_status("default_transaction_read_only") == "on":
+            raise StoreUnavailable("postgres", "it is read-only (default_transaction_read_only)")
     return True
 
 

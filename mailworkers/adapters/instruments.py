@@ -67,6 +67,8 @@ INSTRUMENTS = (
                {"failure_code": tuple(FailureCode)}),
     Instrument("mail.stream_commands.vanished", Kind.COUNTER,
                "entries trimmed by somebody while they were still to be done"),
+    Instrument("mail.stream_commands.group_lost", Kind.COUNTER,
+               "times the stream or its group was gone and was made anew"),
     Instrument("mail.attempt.outcomes", Kind.COUNTER, "attempts closed", {"status": _CLOSED}),
     Instrument("mail.provider.send.duration_ms", Kind.HISTOGRAM,
                "milliseconds one attempt took", bounds=_SHORT),

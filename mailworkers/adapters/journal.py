@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
+from mailworkers.adapters.usable_places import usable_places
 from mailworkers.core import journal
 from mailworkers.core.errors import StoreUnavailable
 
@@ -32,13 +33,16 @@ def boot_id() -> str:
 
 
 class SenderJournal:
-    """The journal this process writes; `journal_id` is the holder of its leases."""
+    """The journal this process writes; `journal_id` is the holder of its leases.
+
+    ConfigError where there can be none: what only another place or other rights would change.
+    """
 
     def __init__(self, state_dir: Path) -> None:
         self.journal_id: UUID = uuid4()
         self.path = state_dir / DIRECTORY / f"{self.journal_id}.journal"
         self._header = journal.encode(journal.Header(self.journal_id, boot_id()))
-        with _away():
+        with _away(), usable_places({"MAIL_STATE_DIR": state_dir}):
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._fd = _create_locked(self.path, self._header)
         self._position = len(self._header)
@@ -127,21 +131,26 @@ class Orphan:
 
     def remove(self) -> None:
         """Delete the file: everything it says is in the database."""
-        self.path.unlink(missing_ok=True)
+        with _away():
+            self.path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def orphans(state_dir: Path) -> Iterator[list[Orphan]]:
-    """Yield the journals of dead senders of this host, each under its lock until the end."""
+    """Yield the journals of dead senders of this host, each under its lock until the end.
+
+    Raises StoreUnavailable where they cannot be looked at: for want of descriptors, say (F-S23).
+    """
     found: list[Orphan] = []
     fds: list[int] = []
-    _sweep(state_dir / DIRECTORY)
     try:
-        for path in sorted((state_dir / DIRECTORY).glob("*.journal")):
-            fd = _lock(path)
-            if fd is not None:
-                fds.append(fd)
-                found.append(Orphan(path, fd))
+        with _away():
+            _sweep(state_dir / DIRECTORY)
+            for path in sorted((state_dir / DIRECTORY).glob("*.journal")):
+                fd = _lock(path)
+                if fd is not None:
+                    fds.append(fd)
+                    found.append(Orphan(path, fd))
         yield found
     finally:
         for fd in fds:

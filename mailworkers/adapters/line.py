@@ -15,6 +15,8 @@ from mailworkers.core.errors import RelayUnavailable
 from mailworkers.core.replies import RecipientVerdict, Result, Verdict, judge, judge_unavailable
 from mailworkers.core.wire import Envelope, Reply, UnsafeOnWire
 
+_SHOWN, _WIDTH = 30, 200  # lines of a transcript, and characters of one, for a heartbeat
+
 
 class Line:
     """One session at a time with the relay, kept between messages."""
@@ -23,6 +25,7 @@ class Line:
         self._session = Session(settings.smtp_settings())
         self._telemetry = telemetry
         self._breaker = SharedBreaker(settings, self.relay)
+        self._faulty: tuple[str, ...] = ()
 
     @property
     def relay(self) -> str:
@@ -46,6 +49,11 @@ class Line:
     def reason(self) -> str:
         """Return why the breaker is not closed, "" when it is."""
         return self._breaker.reason
+
+    @property
+    def transcript(self) -> tuple[str, ...]:
+        """Return how the last session ended that spoke against the relay; () when it is well."""
+        return tuple(line[:_WIDTH] for line in self._faulty) if self.reason else ()
 
     def seconds_to_probe(self) -> float:
         """Return how long nothing may pass, 0 when something may."""
@@ -73,7 +81,9 @@ class Line:
             self._telemetry.failed("message unsafe on the wire", error)
             return verdict_of_poison(recipients)
         except RelayUnavailable as error:
-            verdict = judge_unavailable(error.stage, error.reply, timed_out=error.timed_out)
+            verdict = judge_unavailable(
+                error.stage, error.reply, timed_out=error.timed_out, reason=error.reason
+            )
             nobody = (RecipientVerdict(Result.DEFERRED, verdict.reply),) * recipients
             verdict = msgspec.structs.replace(verdict, recipients=nobody)
         except BaseException:
@@ -90,7 +100,8 @@ class Line:
             if self._breaker.note_success():
                 self._telemetry.relay_recovered()
             return
-        reason = str(verdict.reply) if verdict.reply else str(verdict.attempt_status)
+        self._faulty = self._session.transcript[-_SHOWN:]
+        reason = verdict.reason or str(verdict.reply or verdict.in_words)
         chance = random.random()  # noqa: S311
         if self._breaker.note_fault(verdict.stage, reason, chance):
             self._telemetry.relay_fault(verdict.stage, reason)

@@ -1,25 +1,35 @@
 """JSON lines on standard output: one object a line, one write a line, nothing secret in it.
 
-A line is never the reason that mail stops: one that cannot be written is dropped and counted.
+A line is never the reason that mail stops: one that cannot be written is dropped and counted, and
+the next one that can be says how many were. That holds for a pipe that nobody reads as well: a
+supervisord that is stopped, or stuck, must not stop its roles (F-V07).
 """
 
 import enum
 import os
 import re
+import select
+import threading
 import traceback
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from mailworkers.adapters.events import LINES_LOST
 from mailworkers.adapters.secrets import HIDDEN, Secret
 from mailworkers.core.addresses import mask
 
 LONGEST_TEXT = 2048
 DEEPEST_TRACEBACK = 40
+
+# A pipe that polls as writable takes so many bytes without blocking (PIPE_BUF of Linux).
+_UNBLOCKED = 4096
+# How long the first line waits for a full pipe; after it nobody waits until there is room again.
+_PATIENCE = timedelta(milliseconds=250)
 
 _ADDRESS = re.compile(r"[^\s<>()@\"',;:=]+@[^\s<>()@\"',;:=]+")
 _CREDENTIALS = re.compile(
@@ -84,14 +94,26 @@ class Log:
         self._secrets = sorted((word for word in secrets if word), key=len, reverse=True)
         self._fd = fd
         self._on_lost = on_lost
+        self._room = select.poll()
+        self._room.register(fd, select.POLLOUT)
+        self._lock = threading.Lock()
         self._is_torn = False
+        self._lost = 0
         self._encode = msgspec.json.Encoder(enc_hook=_as_text).encode
 
     def write(self, level: Level, event: str, facts: dict[str, Any]) -> None:
         """Write one line if *level* is loud enough; *facts* hold nothing that needs cleaning."""
         if level < self.level:
             return
-        line = {
+        line = self._line(level, event, facts)
+        try:
+            encoded = self._encode(line)
+        except UnicodeEncodeError:
+            encoded = self._encode({key: _without_surrogates(fact) for key, fact in line.items()})
+        self._put(_escape(encoded))
+
+    def _line(self, level: Level, event: str, facts: dict[str, Any]) -> dict[str, Any]:
+        return {
             "time": datetime.now(UTC),
             "level": level._name_,  # the plain attribute: `name` costs a tenth of the line
             "event": event,
@@ -99,11 +121,6 @@ class Log:
             "process": self._process,
             **facts,
         }
-        try:
-            encoded = self._encode(line)
-        except UnicodeEncodeError:
-            encoded = self._encode({key: _without_surrogates(fact) for key, fact in line.items()})
-        self._put(_escape(encoded))
 
     def write_cleaned(self, level: Level, event: str, facts: dict[str, Any]) -> None:
         """Write one line whose texts may come from outside: addresses and secrets are masked."""
@@ -141,13 +158,31 @@ class Log:
         }
 
     def _put(self, line: bytes) -> None:
+        """Write *line*, and before it how many were lost since the last one; or lose it, too."""
+        with self._lock:
+            if self._lost and self._is_written(self._account()):
+                self._lost = 0
+            if not self._lost and self._is_written(line):
+                return
+            self._lost += 1
+        self._on_lost()
+
+    def _account(self) -> bytes:
+        return self._encode(self._line(Level.WARN, LINES_LOST, {"lines": self._lost}))
+
+    def _is_written(self, line: bytes) -> bool:
+        """Write *line* as far as that goes without blocking; return whether it is out."""
         rest = b"\n" + line + b"\n" if self._is_torn else line + b"\n"
+        patience = 0 if self._lost else int(_PATIENCE / timedelta(milliseconds=1))
         try:
             while rest:
-                rest = rest[os.write(self._fd, rest) :]
+                if not self._room.poll(patience):
+                    return False
+                rest = rest[os.write(self._fd, rest[:_UNBLOCKED]) :]
                 self._is_torn = bool(rest)
         except OSError:
-            self._on_lost()
+            return False
+        return True
 
 
 def _as_text(fact: object) -> str:

@@ -1,6 +1,7 @@
 """Outcomes of attempts: kept in the journal and in memory until they are settled, then told."""
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
@@ -9,14 +10,15 @@ from uuid import UUID
 import msgspec
 
 from mailworkers.adapters import store
+from mailworkers.adapters.crash_points import Point, reached
 from mailworkers.adapters.db import Connection, Database
 from mailworkers.adapters.journal import SenderJournal
-from mailworkers.adapters.store import Settled
+from mailworkers.adapters.store import Effect, Settled
 from mailworkers.adapters.telemetry import Telemetry
 from mailworkers.core.journal import Answered
 from mailworkers.core.journal import Settled as SettledRecord
 from mailworkers.core.settlement import Settlement
-from mailworkers.core.states import READY, Status
+from mailworkers.core.states import FINAL, READY, Status
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -32,8 +34,13 @@ class Outcome(msgspec.Struct, frozen=True):
     finished: float = 0.0
 
 
+# What a failover may take back: a settle that had not reached the standby.
+_RECENT = 60.0  # seconds
+_MOST_RECENT = 2000
+
+
 class Outcomes:
-    """The outcomes of one sender that wait for their settle."""
+    """The outcomes of one sender that wait for their settle, and those settled a moment ago."""
 
     def __init__(self, database: Database, journal: SenderJournal, telemetry: Telemetry) -> None:
         self._database = database
@@ -41,6 +48,8 @@ class Outcomes:
         self._telemetry = telemetry
         self._waiting: list[Outcome] = []
         self._is_doubtful = False
+        self._recent: deque[Outcome] = deque(maxlen=_MOST_RECENT)
+        self._conn: Connection | None = None
 
     @property
     def delivery_ids(self) -> list[UUID]:
@@ -54,21 +63,42 @@ class Outcomes:
     def add(self, outcome: Outcome) -> None:
         """Keep *outcome*: in memory first, since a journal may fail to take it."""
         self._waiting.append(outcome)
+        reached(Point.REPLY_READ)
         self._journal.write(Answered(outcome.settlement))
 
     def settle(self) -> None:
         """Record what waits; an outcome whose lease was taken back is corrected where it holds."""
+        self.reconcile()
         if not self._waiting:
             return
+        reached(Point.OUTCOME_KEPT)
         # Until the answer is here, the same outcomes may have been settled by this call or not.
         was_doubtful, self._is_doubtful = self._is_doubtful, True
         recorded = record(self._database.conn, self._waiting)
+        reached(Point.SETTLED)
         outcomes, self._waiting, self._is_doubtful = self._waiting, [], False
         self._journal.write(SettledRecord())
+        self._recent.extend(outcomes)
         lost = tell(self._telemetry, outcomes, recorded)
         if not was_doubtful:
             for delivery_id in lost:
                 self._telemetry.lease_lost(delivery_id)
+
+    def reconcile(self) -> None:
+        """On a new connection, record again what was settled lately: a failover may have lost it.
+
+        A lease that it did not lose would otherwise be taken for one that was never started. Where
+        nothing was lost nothing moves: those rows carry another token by now, or none.
+        """
+        conn = self._database.conn
+        if conn is self._conn:
+            return
+        since = time.monotonic() - _RECENT
+        if recent := [outcome for outcome in self._recent if outcome.finished > since]:
+            recorded = record(conn, recent)
+            for settled in (recorded.settled | recorded.late).values():
+                self._telemetry.outcome_corrected(settled.delivery_id, settled.status)
+        self._conn = conn
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -176,6 +206,30 @@ def report_ended(telemetry: Telemetry, ended: Ended, reason: str, max_attempts: 
             reason=reason,
             attempt_no=ended.attempt_no,
             traceparent=ended.traceparent,
+        )
+
+
+def report_verb(telemetry: Telemetry, effect: Effect) -> None:
+    """Tell what an operator did to a delivery; nothing where nothing is different now."""
+    if not effect.is_change:
+        return
+    now = effect.after
+    if effect.is_pending:
+        telemetry.cancel_requested(
+            delivery_id=now.delivery_id,
+            source=now.source,
+            attempt_no=now.attempt_no,
+            traceparent=now.traceparent,
+        )
+    elif now.status in FINAL:
+        report_ended(telemetry, now, "cancelled", now.attempt_no)
+    else:
+        telemetry.delivery_requeued(
+            delivery_id=now.delivery_id,
+            source=now.source,
+            before=effect.before.status,
+            status=now.status,
+            traceparent=now.traceparent,
         )
 
 

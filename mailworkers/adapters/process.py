@@ -1,25 +1,28 @@
 """One loop for every role: start, signals, waiting for stores, heartbeats, stop.
 
 A role is a `step()`: one bounded piece of work that says whether there was any. This module calls
-it until SIGTERM or SIGINT; a store that is away makes it wait and try again, it never exits for
-that. SIGTERM stops the taking of work; what is held is finished or handed back within
+it until SIGTERM, SIGINT or SIGHUP; a store that is away makes it wait and try again, it never exits
+for that. A signal stops the taking of work; what is held is finished or handed back within
 MAIL_SHUTDOWN_TIMEOUT; a second signal, or that time, ends the process at once.
 """
 
 import ctypes
 import os
+import select
 import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Protocol
 from uuid import UUID, uuid4
 
 from mailworkers import __version__
-from mailworkers.adapters import db, store
+from mailworkers.adapters import crash_points, db, store
+from mailworkers.adapters.database_clock import DatabaseClock
+from mailworkers.adapters.installation import find_strangers, works_with
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.stream import Waker
 from mailworkers.adapters.telemetry import Telemetry
@@ -29,9 +32,8 @@ from mailworkers.core.errors import ConfigError, SchemaTooNew, StoreUnavailable
 EXIT_CONFIG = 78
 BEAT_EVERY = timedelta(seconds=5)
 _FIRST_WAIT = timedelta(milliseconds=200)
-# A store that is back is used within these: Redis may be asked less often than the truth.
-_LONGEST_WAIT = {"redis": timedelta(seconds=2)}
-_LONGEST_OTHER_WAIT = timedelta(seconds=1)
+# A store that is back is used within this.
+_LONGEST_WAIT = timedelta(seconds=1)
 _PR_SET_PDEATHSIG = 1
 
 
@@ -67,24 +69,6 @@ class Every:
         return True
 
 
-class DatabaseClock:
-    """The database's time, told on this host however wrong its own clock is.
-
-    Set right at the start of a role and with every heartbeat.
-    """
-
-    def __init__(self) -> None:
-        self._offset = timedelta(0)
-
-    def note(self, database_now: datetime) -> None:
-        """Take in what the database says now."""
-        self._offset = database_now - datetime.now(UTC)
-
-    def now(self) -> datetime:
-        """Return the time by the database's clock."""
-        return datetime.now(UTC) + self._offset
-
-
 class Stop:
     """Whether the process was asked to stop, and how long it may still take."""
 
@@ -93,9 +77,10 @@ class Stop:
         self._timeout = timeout.total_seconds()
 
     def install(self) -> None:
-        """Listen to SIGTERM and SIGINT from now on."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+        """Listen to SIGTERM, SIGINT and SIGHUP from now on; `nohup` keeps the last one out."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
         signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
 
     def _on_signal(self, *_: object) -> None:
@@ -134,7 +119,7 @@ class Context:
             )
         self.database = db.Database(settings.postgres_dsn, f"mailworkers {self.process}")
         self.waker = Waker(settings)
-        self.clock = DatabaseClock()
+        self.clock = DatabaseClock(self.telemetry.clock_is_off)
         self.heartbeat = Heartbeat(self)
         self.outages = Outages(self.telemetry)
 
@@ -160,7 +145,11 @@ class Heartbeat:
             host=socket.gethostname(),
             pid=os.getpid(),
             version=__version__,
-            detail={"process": context.process, **self.detail},
+            detail={
+                "process": context.process,
+                "works_with": works_with(context.settings),
+                **self.detail,
+            },
         )
         context.clock.note(now)
 
@@ -188,7 +177,7 @@ class Outages:
             self._waits[name] = _FIRST_WAIT
             self._telemetry.store_lost(name, error.reason)
         wait = self._waits[name]
-        self._waits[name] = min(wait * 2, _LONGEST_WAIT.get(name, _LONGEST_OTHER_WAIT))
+        self._waits[name] = min(wait * 2, _LONGEST_WAIT)
         return wait
 
     def note_return(self) -> None:
@@ -202,6 +191,7 @@ class Outages:
 def run(role: str, settings: Settings, build: Callable[[Context], Role]) -> int:
     """Run *role* until it is told to stop; return the exit code (contract section 1)."""
     end_with_parent()
+    crash_points.arm(settings.crash_point, settings)
     try:
         return _live(role, Context(role, settings), build)
     except (ConfigError, SchemaTooNew) as error:
@@ -221,6 +211,7 @@ def _live(role: str, context: Context, build: Callable[[Context], Role]) -> int:
         context.telemetry.failed(f"{role} failed", error)
         return 1
     finally:
+        context.database.drop()
         context.telemetry.close()
 
 
@@ -233,13 +224,23 @@ def _work(context: Context, build: Callable[[Context], Role]) -> int:
         context.telemetry.role_stopped("signal during start")
         return 0
     context.telemetry.role_started(version=__version__, pid=os.getpid())
+    _tell_of_strangers(context)
     try:
         while not context.stop.is_requested:
-            _turn(context, role)
+            turn(context, role)
     finally:
-        _close(context, role)
+        close(context, role)
     context.telemetry.role_stopped("signal")
     return 0
+
+
+def _tell_of_strangers(context: Context) -> None:
+    """Warn when others on this database seem to be another installation (F-V13)."""
+    try:
+        for line in find_strangers(context.database.conn, context.settings):
+            context.telemetry.setting_doubted(line)
+    except StoreUnavailable:
+        return
 
 
 def start(context: Context, build: Callable[[Context], Role]) -> Role | None:
@@ -270,7 +271,7 @@ def ensure_schema(context: Context) -> None:
         )
 
 
-def _turn(context: Context, role: Role) -> None:
+def turn(context: Context, role: Role) -> None:
     """Do one step, or wait: for work when there was none, for a store when one is away."""
     try:
         context.heartbeat.beat()
@@ -294,7 +295,7 @@ def _note_loss(context: Context, role: Role, error: StoreUnavailable) -> timedel
     return wait
 
 
-def _close(context: Context, role: Role) -> None:
+def close(context: Context, role: Role) -> None:
     """Let the role hand back what it holds, then leave."""
     try:
         role.close()
@@ -312,5 +313,12 @@ def end_with_parent() -> None:
         return
     parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it died before we had asked
+    if os.getppid() != parent or _is_unread(1):  # it died before we had asked
         sys.exit(0)
+
+
+def _is_unread(fd: int) -> bool:
+    """Whether *fd* is a pipe whose reader is gone: supervisord alone reads what its roles say."""
+    pipe = select.poll()
+    pipe.register(fd, 0)
+    return any(event & select.POLLERR for _, event in pipe.poll(0))

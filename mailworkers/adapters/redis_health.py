@@ -1,6 +1,8 @@
-"""What Redis says about itself, as far as commands depend on it."""
+"""What Redis says about itself, as far as commands depend on it, and what it lets us do."""
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import msgspec
 import redis
@@ -9,7 +11,12 @@ from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.stream import GROUP, connect
 from mailworkers.core.errors import StoreUnavailable
 
+Answer = TypeVar("Answer")
+
 UNKNOWN = "unknown"
+# A group and a key that nobody has: asking about them shows what is allowed and changes nothing.
+_NOBODY = "mailworkers-doctor"
+_SCRATCH = "mail:wake:doctor"
 
 
 class RedisHealth(msgspec.Struct, frozen=True):
@@ -27,29 +34,102 @@ class RedisHealth(msgspec.Struct, frozen=True):
     lag: int | None = None
     pending: int | None = None
 
+    @property
+    def may_evict(self) -> bool:
+        """Whether it throws keys away when memory is short, the stream as a whole among them."""
+        return self.eviction not in ("noeviction", UNKNOWN)
+
+    @property
+    def may_forget(self) -> bool:
+        """Whether it comes back from a restart without what it was given."""
+        return self.appendonly not in ("yes", UNKNOWN)
+
+    def dangers(self) -> Iterator[str]:
+        """Yield what an operator must know who lets commands be kept there (F-R07)."""
+        if self.may_evict:
+            yield f"Redis has maxmemory-policy {self.eviction}: it may throw all commands away"
+        if self.may_forget:
+            yield f"Redis has appendonly {self.appendonly}: a restart loses commands"
+
 
 def examine(settings: Settings) -> RedisHealth:
     """Ask Redis; StoreUnavailable when it does not answer."""
-    client: Any = connect(settings)  # redis-py's types mix both kinds of client
-    try:
+    with _asking(settings) as client:
         client.ping()
-        server = client.info("server")
-        key_type = client.type(settings.stream).decode()
+        server: dict[str, Any] = _allowed(lambda: client.info("server"), {})
+        replication: dict[str, Any] = _allowed(lambda: client.info("replication"), {})
+        key_type = _allowed(lambda: client.type(settings.stream).decode(), UNKNOWN)
         group = _group(client, settings.stream) if key_type == "stream" else {}
         return RedisHealth(
             version=str(server.get("valkey_version") or server.get("redis_version", UNKNOWN)),
-            role=str(client.info("replication").get("role", UNKNOWN)),
+            role=str(replication.get("role", UNKNOWN)),
             eviction=_option(client, "maxmemory-policy"),
             appendonly=_option(client, "appendonly"),
             key_type=key_type,
             lag=group.get("lag"),
             pending=group.get("pending"),
         )
+
+
+def denied(settings: Settings) -> list[str]:
+    """Return the commands that roles use and this account may not (ACL); nothing is changed."""
+    with _asking(settings) as client:
+        return [name for name, *args in _uses(settings.stream) if _is_denied(client, name, *args)]
+
+
+def _uses(stream: str) -> list[tuple[Any, ...]]:
+    """Return each command that roles use, in a form that has no effect."""
+    nobody = (stream, _NOBODY, _NOBODY)
+    return [
+        ("XREADGROUP", "GROUP", _NOBODY, _NOBODY, "COUNT", 1, "STREAMS", stream, ">"),
+        ("XACK", stream, _NOBODY, "0-1"),
+        ("XCLAIM", *nobody, 1000, "0-1", "JUSTID"),
+        ("XAUTOCLAIM", *nobody, 1000, "0-0", "COUNT", 1, "JUSTID"),
+        ("XPENDING", stream, _NOBODY),
+        ("XRANGE", stream, "0-1", "0-1"),
+        ("XTRIM", stream, "MINID", "0-0"),
+        ("XGROUP CREATE", stream, _NOBODY, "no id"),
+        ("XGROUP DELCONSUMER", *nobody),
+        ("XINFO GROUPS", stream),
+        ("XINFO CONSUMERS", stream, _NOBODY),
+        ("LPUSH", _SCRATCH, "1"),
+        ("LTRIM", _SCRATCH, 0, 0),
+        ("BLPOP", _SCRATCH, 0.01),
+        ("SET", "mail:breaker:doctor", "1", "PX", 1),
+        ("GET", "mail:breaker:doctor"),
+        ("TIME",),
+        ("DEL", _SCRATCH),
+    ]
+
+
+def _is_denied(client: Any, *command: Any) -> bool:
+    try:
+        client.execute_command(*command)
+    except redis.exceptions.NoPermissionError:
+        return True
+    except redis.ResponseError:
+        return False  # allowed, and refused for what it is about
+    return False
+
+
+@contextmanager
+def _asking(settings: Settings) -> Iterator[Any]:
+    client: Any = connect(settings)  # redis-py's types mix both kinds of client
+    try:
+        yield client
     except redis.RedisError as error:
         reason = str(error).split("\n", 1)[0] or type(error).__name__
         raise StoreUnavailable("redis", reason) from error
     finally:
         client.close()
+
+
+def _allowed(ask: Callable[[], Answer], otherwise: Answer) -> Answer:
+    """Return the answer, or *otherwise* where the account may not ask."""
+    try:
+        return ask()
+    except redis.exceptions.NoPermissionError:
+        return otherwise
 
 
 def _option(client: Any, name: str) -> str:
@@ -62,7 +142,8 @@ def _option(client: Any, name: str) -> str:
 
 
 def _group(client: Any, stream: str) -> dict[str, Any]:
-    for group in client.xinfo_groups(stream):
+    groups: list[dict[str, Any]] = _allowed(lambda: client.xinfo_groups(stream), [])
+    for group in groups:
         if group["name"] == GROUP.encode():
             return dict(group)
     return {}

@@ -18,7 +18,7 @@ import redis
 
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.stream import connect
-from mailworkers.core.breaker import Breaker, State
+from mailworkers.core.breaker import LONGEST_WAIT, Breaker, State
 from mailworkers.core.states import Stage
 
 _LOOK_EVERY = 0.1  # seconds between two looks while all is well
@@ -46,6 +46,8 @@ class SharedBreaker:
         self._probe_key = f"{self._key}:probe"
         self._redis: Any = connect(settings, patience=_PATIENCE)
         self._own = Breaker()
+        self._seen: Shared | None = None
+        self._seen_until = 0.0
         self._look_at = 0.0
         self._alone_until = 0.0
         self._holds_probe = False
@@ -109,12 +111,22 @@ class SharedBreaker:
         if shared is None:
             self._follow_closing()
             return
-        wait = shared.until_ms / 1000 - (seconds + microseconds / 1e6)
+        wait = self._seconds_left(shared, seconds + microseconds / 1e6, now)
         self._own.openings = shared.openings
         self._own.reason = shared.reason
         if wait <= 0 and not self._may_probe():
             wait = _LOOK_EVERY
         self._own.probe_at = now + max(wait, 0.0)
+
+    def _seconds_left(self, shared: Shared, redis_now: float, now: float) -> float:
+        """Return how long *shared* says to wait, never longer than it could when we first saw it.
+
+        Redis' clock may be set back: by it alone, an hour's step would stop the mail for an hour.
+        """
+        left = shared.until_ms / 1000 - redis_now
+        if shared != self._seen:
+            self._seen, self._seen_until = shared, now + min(left, LONGEST_WAIT)
+        return min(left, self._seen_until - now)
 
     def _read(self) -> Any:
         with self._redis.pipeline(transaction=False) as pipe:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import ParamSpec, TypeVar
 
+from mailworkers.adapters.crash_points import Point, reached
 from mailworkers.adapters.smtp_channel import Channel
 from mailworkers.adapters.smtp_settings import SmtpSettings, tls_context
 from mailworkers.adapters.smtp_setup import set_up
@@ -123,6 +124,7 @@ class Session:
         if self._channel is not None:
             self._channel.quit()
             self._channel = None
+            reached(Point.QUIT_SAID)
 
     def _open(self, deadline: float, tick: Callable[[], None]) -> None:
         self.close()

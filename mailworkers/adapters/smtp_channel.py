@@ -16,6 +16,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from mailworkers.adapters.crash_points import Point, reached
 from mailworkers.adapters.smtp_transcript import Transcript
 from mailworkers.core.reply_reader import ReplyReader
 from mailworkers.core.wire import BadReply, Reply
@@ -75,6 +76,10 @@ class Channel:
         if error := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             raise OSError(error, os.strerror(error))
 
+    def fileno(self) -> int:
+        """Return the descriptor of the connection."""
+        return self._socket.fileno()
+
     @property
     def peer(self) -> str:
         """Return the IP address of the relay."""
@@ -97,6 +102,7 @@ class Channel:
             try:
                 encrypted.do_handshake()
             except ssl.SSLWantReadError:
+                reached(Point.SHAKING_HANDS)
                 self._wait(self._readable, deadline)
             except ssl.SSLWantWriteError:
                 self._wait(self._writable, deadline)
@@ -131,6 +137,8 @@ class Channel:
             start = len(data) - self.unsent
             try:
                 self.unsent -= self._socket.send(view[start : start + _CHUNK])
+                if self.unsent:
+                    reached(Point.IN_BODY)
             except (BlockingIOError, ssl.SSLWantWriteError):
                 self._wait(self._either if while_quiet else self._writable, deadline)
             except ssl.SSLWantReadError:
@@ -143,8 +151,7 @@ class Channel:
         """Return the next reply."""
         while (reply := self._reader.next()) is None:
             self._reader.feed(self._receive(deadline))
-        self.transcript.heard(reply)
-        return reply
+        return self.transcript.heard(reply)
 
     def expect(self, deadline: float, digit: int | None = 2) -> Reply:
         """Return the next reply if its code begins with *digit*. Raises Refused as well."""
@@ -172,8 +179,7 @@ class Channel:
             return None
         with contextlib.suppress(BadReply):
             if reply := self._reader.next():
-                self.transcript.heard(reply)
-                return reply
+                return self.transcript.heard(reply)
         return None
 
     def is_quiet(self) -> bool:

@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
 
-import msgspec
-
+from mailworkers.adapters.crash_points import Point, reached
 from mailworkers.adapters.smtp_auth import log_in
 from mailworkers.adapters.smtp_channel import Channel, Refused
 from mailworkers.adapters.smtp_settings import SmtpSettings
@@ -27,6 +26,7 @@ from mailworkers.core.wire import BadReply, Capabilities, UnsafeOnWire, command
 
 _MOST_ADDRESSES = 6
 _TICK = 0.2  # seconds
+_NO_SUCH_COMMAND = frozenset({500, 502})
 
 _Addresses = list[tuple[int, Any]]  # family, and the address in the form getaddrinfo gives
 _Answers = queue.SimpleQueue[_Addresses | Exception]
@@ -47,6 +47,7 @@ def set_up(
     with _blaming(Stage.CONNECT, settings):
         channel = _connect(settings, transcript, tick, deadline)
     try:
+        reached(Point.CONNECTED)
         return channel, _greet(channel, settings, context, deadline)
     except BaseException:
         channel.abort()
@@ -65,6 +66,7 @@ def _greet(
     with _blaming(Stage.CONNECT, settings):
         channel.expect(deadline)
     offered = _ehlo(channel, settings, deadline)
+    reached(Point.GREETED)
     if settings.tls in ("starttls", "opportunistic") and _starttls(
         channel, settings, offered, deadline
     ):
@@ -75,12 +77,23 @@ def _greet(
             log_in(channel, settings, offered, deadline)
         if not channel.is_quiet():  # nothing asked for it: a 421, or it is out of step already
             channel.expect(deadline, digit=None)
+    reached(Point.LOGGED_IN)
     return offered
 
 
 def _ehlo(channel: Channel, settings: SmtpSettings, deadline: float) -> Capabilities:
+    """Say EHLO, or HELO to a relay that does not know the word (RFC 5321 section 2.2.1).
+
+    Such a relay offers nothing: no TLS where `tls` insists on it, and no login.
+    """
     with _blaming(Stage.EHLO, settings):
-        channel.ask(command("EHLO", settings.helo), deadline)
+        try:
+            channel.ask(command("EHLO", settings.helo), deadline)
+        except Refused as refused:
+            if refused.reply.code not in _NO_SUCH_COMMAND:
+                raise
+            channel.ask(command("HELO", settings.helo), deadline)
+            return Capabilities()
         return Capabilities.parse(channel.lines)
 
 
@@ -129,8 +142,6 @@ def _blaming(stage: Stage, settings: SmtpSettings) -> Iterator[None]:
         raise RelayUnavailable(stage, str(error), timed_out=True) from None
     except Refused as refused:
         reply = refused.reply
-        text = without_secrets(reply.text, settings.secrets)
-        reply = msgspec.structs.replace(reply, text=text)
         raise RelayUnavailable(stage, f"the relay answered {reply}", reply) from None
     except ssl.SSLCertVerificationError as error:
         reason = f"the relay's certificate is refused: {error.verify_message}"
@@ -147,21 +158,29 @@ def _connect(
     addresses = _resolve(settings.host, settings.port, tick, deadline)[:_MOST_ADDRESSES]
     fault = OSError(f"{settings.host} has no address")
     for tried, (family, address) in enumerate(addresses):
-        channel = Channel(family, transcript, tick)
         share = (deadline - monotonic()) / (len(addresses) - tried)
         try:
-            channel.connect(address, monotonic() + share)
+            channel = _connected(family, address, transcript, tick, monotonic() + share)
         except OSError as error:
-            channel.abort()
             transcript.note(f"{address[0]} port {address[1]}: {error.strerror or error}")
             fault = error
-        except BaseException:
-            channel.abort()
-            raise
         else:
             transcript.note(f"connected to {address[0]} port {address[1]}")
             return channel
     raise fault
+
+
+def _connected(
+    family: int, address: Any, transcript: Transcript, tick: Callable[[], None], deadline: float
+) -> Channel:
+    """Return a channel to *address*. Raises OSError, also where the kernel lacks *family*."""
+    channel = Channel(family, transcript, tick)
+    try:
+        channel.connect(address, deadline)
+    except BaseException:
+        channel.abort()
+        raise
+    return channel
 
 
 def _resolve(host: str, port: int, tick: Callable[[], None], deadline: float) -> _Addresses:
@@ -174,7 +193,10 @@ def _resolve(host: str, port: int, tick: Callable[[], None], deadline: float) ->
         version = ipaddress.ip_address(host).version
         return [(socket.AF_INET if version == 4 else socket.AF_INET6, (host, port))]
     answers: _Answers = queue.SimpleQueue()
-    threading.Thread(target=_look_up, args=(host, port, answers), daemon=True).start()
+    try:
+        threading.Thread(target=_look_up, args=(host, port, answers), daemon=True).start()
+    except RuntimeError as error:  # no thread to be had, as no descriptor or no port (F-S23)
+        raise OSError(str(error)) from None
     while (left := deadline - monotonic()) > 0:
         with contextlib.suppress(queue.Empty):
             answer = answers.get(timeout=min(_TICK, left))

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from time import monotonic
 
+from mailworkers.adapters.crash_points import Point, arrived, reached
 from mailworkers.adapters.smtp_channel import Channel
 from mailworkers.adapters.smtp_settings import SmtpSettings, body_time
+from mailworkers.adapters.smtp_transcript import without_secrets
 from mailworkers.core.states import Stage
 from mailworkers.core.wire import (
     FINAL_DOT,
@@ -34,14 +36,16 @@ _RSET = b"RSET\r\n"
 
 def refused_unsent(envelope: Envelope, offered: Capabilities) -> Transaction | None:
     """Return the end of a transaction that need not begin, since EHLO told what would come."""
-    reply = None
+    reply, trouble = None, ""
     if offered.refuses_size(envelope.size):  # RFC 1870 section 6.1 would answer the same
         text = f"{envelope.size} bytes; the relay takes {offered.size} (judged by its EHLO reply)"
         reply = Reply(552, "5.3.4", text)
     elif not envelope.smtputf8 or offered.smtputf8:
         return None
+    else:
+        trouble = "the relay does not offer SMTPUTF8, which this message needs"
     nobody = (None,) * len(envelope.rcpt_to)
-    return Transaction(Stage.MAIL, reply, nobody, reply, None, dot_sent=False)
+    return Transaction(Stage.MAIL, reply, nobody, reply, None, dot_sent=False, trouble=trouble)
 
 
 class Exchange:
@@ -68,16 +72,19 @@ class Exchange:
     def run(self, settings: SmtpSettings, deadline: float, before_dot: BeforeDot) -> Transaction:
         """Conduct the transaction; *deadline* is for MAIL..354. Never raises for the relay."""
         broken: Broken | None = None
+        trouble = ""
         try:
             if self._propose(deadline):
+                reached(Point.DATA_ANSWERED)
                 broken = self._deliver(settings, before_dot)
-        except TimeoutError:
-            broken = Broken.TIMEOUT
-        except OSError:
-            broken = Broken.CLOSED
+        except TimeoutError as error:
+            broken, trouble = Broken.TIMEOUT, str(error)
+        except OSError as error:
+            broken, trouble = Broken.CLOSED, error.strerror or str(error)
         except BadReply as error:
-            broken = Broken.PROTOCOL
-            self._channel.transcript.note(str(error))
+            broken, trouble = Broken.PROTOCOL, without_secrets(str(error), settings.secrets)
+        if trouble:
+            self._channel.transcript.note(trouble)
         result = Transaction(
             stage=self._stage,
             mail_reply=self._mail_reply,
@@ -85,6 +92,7 @@ class Exchange:
             reply=self._reply,
             broken=broken,
             dot_sent=self._dot_sent,
+            trouble=trouble,
         )
         patience = min(_TIDY, settings.timeout).total_seconds()
         self.is_clean = broken is None and self._tidy(monotonic() + patience)
@@ -103,8 +111,10 @@ class Exchange:
         self._mail_reply = self._ask(self._mail, Stage.MAIL, deadline)
         if self._mail_reply.code // 100 != 2:
             return False
+        reached(Point.MAIL_ANSWERED)
         for place, rcpt in enumerate(self._rcpts):
             self._rcpt_replies[place] = self._ask(rcpt, Stage.RCPT, deadline)
+            reached(Point.RCPT_ANSWERED)
             if self._said_goodbye():
                 return False
         if not any(reply and reply.code // 100 == 2 for reply in self._rcpt_replies):
@@ -159,6 +169,8 @@ class Exchange:
         else:
             went = self._send(self._body + FINAL_DOT, deadline)
         if went:
+            reached(Point.DOT_SENT)
+            arrived(Point.REPLY_UNREAD, self._channel)
             self._hear(Stage.END_OF_DATA, monotonic() + patience, go=2)
             self._in_data = False
         return None

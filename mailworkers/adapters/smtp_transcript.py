@@ -3,6 +3,8 @@
 import re
 from collections import deque
 
+import msgspec
+
 from mailworkers.core.wire import Reply
 
 _ENTRIES = 200
@@ -25,9 +27,12 @@ class Transcript:
         """Note that *size* bytes of a message were sent; what they are is never kept."""
         self._entries.append(("C", size))
 
-    def heard(self, reply: Reply) -> None:
-        """Note a reply."""
+    def heard(self, reply: Reply) -> Reply:
+        """Note a reply, and return it: with secrets masked that the relay may repeat (X-31)."""
+        if self._secrets and (text := without_secrets(reply.text, self._secrets)) != reply.text:
+            reply = msgspec.structs.replace(reply, text=text)
         self._entries.append(("S", reply))
+        return reply
 
     def note(self, text: str) -> None:
         """Note what is neither, such as a handshake or the end."""

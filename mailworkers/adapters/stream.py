@@ -7,7 +7,7 @@ turn a blocking read into a minute of silence and an XADD into two entries (M-01
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -18,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from mailworkers.adapters.crash_points import Point, reached, when_answered
 from mailworkers.adapters.settings import Settings
 from mailworkers.core.errors import ConfigError, StoreUnavailable
 
@@ -31,10 +32,22 @@ STALE_AFTER = timedelta(seconds=15)
 # Entries handed out this often without success are set aside unread.
 MOST_HANDOUTS = 3
 
+_MOST_FORGOTTEN = 500  # at a time: thousands of names must not hold up a step
+
 _WAKE_PATIENCE = timedelta(milliseconds=250)
 _WAKE_PAUSE = timedelta(seconds=10)
 
 Fields = Mapping[bytes, bytes]
+
+
+class GroupMadeAnew(StoreUnavailable):
+    """The consumer group was gone and begins at 0 again: what was asked of it is to be asked anew.
+
+    Redis came back without its data, or somebody deleted the stream or the group.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("redis", "the consumer group was gone")
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -92,8 +105,16 @@ def _translated() -> Iterator[None]:
 class Stream:
     """The command stream as one named consumer of the group sees it."""
 
-    def __init__(self, settings: Settings, consumer: str, block: timedelta) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        consumer: str,
+        block: timedelta,
+        *,
+        on_new_group: Callable[[], None] = lambda: None,
+    ) -> None:
         self.name = settings.stream
+        self._on_new_group = on_new_group
         self.consumer = consumer
         self._block = int(block.total_seconds() * 1000)
         # Any: the library types every answer as the union of all its protocols' forms.
@@ -125,13 +146,18 @@ class Stream:
                 if "NOGROUP" not in str(error) and "no such key" not in str(error):
                     raise
                 self.ensure_group()
-                raise StoreUnavailable("redis", "the consumer group was gone") from error
+                self._on_new_group()
+                raise GroupMadeAnew from error
 
-    def read(self, count: int) -> list[Entry]:
-        """Return up to *count* entries nobody has seen, waiting for the first at most one block."""
+    def read(self, count: int, *, waits: bool = True) -> list[Entry]:
+        """Return up to *count* entries nobody has seen; *waits* for the first at most one block."""
         with self._group():
             answer = self._redis.xreadgroup(
-                GROUP, self.consumer, {self.name: ">"}, count=count, block=self._block
+                GROUP,
+                self.consumer,
+                {self.name: ">"},
+                count=count,
+                block=self._block if waits else None,
             )
         return [_entry(*found) for _, entries in answer or () for found in entries]
 
@@ -147,6 +173,7 @@ class Stream:
                 trimmed.extend(entry_id.decode() for entry_id in gone)
                 if cursor in (b"0-0", "0-0"):
                     return trimmed
+                reached(Point.WALKING_STALE)
 
     def _xautoclaim(self, idle: int, cursor: Any) -> Any:
         return self._redis.execute_command(
@@ -185,6 +212,7 @@ class Stream:
         """Say that these are done with. A group that is gone has nothing to acknowledge."""
         if entry_ids:
             with self._group():
+                when_answered(Point.ACKNOWLEDGED, self._redis)
                 self._redis.xack(self.name, GROUP, *entry_ids)
 
     def trim(self) -> int:
@@ -207,12 +235,23 @@ class Stream:
         lowest = self._redis.xpending(self.name, group["name"])["min"]
         return min(bound, _parse(lowest)) if lowest else bound
 
-    def forget_dead_consumers(self) -> None:
-        """Remove other consumers that hold nothing and have been silent for a day (R-10)."""
+    def forget_dead_consumers(self, after: timedelta = timedelta(days=1)) -> None:
+        """Remove some of the other consumers that hold nothing and were silent so long (R-10).
+
+        With a consumer its pending entries would go, so those that have any are left alone.
+        """
+        milliseconds = after / timedelta(milliseconds=1)
         with self._group():
-            for row in self._redis.xinfo_consumers(self.name, GROUP):
-                if row["pending"] == 0 and row["idle"] > 86_400_000:
-                    self._redis.xgroup_delconsumer(self.name, GROUP, row["name"])
+            found = self._redis.xinfo_consumers(self.name, GROUP)
+            dead = [
+                row["name"]
+                for row in found
+                if row["pending"] == 0
+                and row["idle"] >= milliseconds
+                and row["name"] != self.consumer.encode()
+            ]
+            for name in dead[:_MOST_FORGOTTEN]:
+                self._redis.xgroup_delconsumer(self.name, GROUP, name)
 
     def close(self) -> None:
         """Close the connection."""

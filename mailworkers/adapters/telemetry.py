@@ -5,7 +5,7 @@ Nobody else writes a log line or touches a metric. The texts in `events` and the
 """
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -104,6 +104,11 @@ class Telemetry:
         facts = {"dependency": store, "away_seconds": round(away_seconds, 3)}
         self._log.write(Level.INFO, events.STORE_RETURNED, facts)
 
+    def clock_is_off(self, skew: timedelta) -> None:
+        """The database's clock is *skew* ahead of this host's: more than a few minutes."""
+        facts = {"skew_seconds": round(skew.total_seconds(), 3)}
+        self._log.write(Level.ERROR, events.CLOCK_OFF, facts)
+
     def pass_done(self, event: str, **counts: Any) -> None:
         """A role finished one pass of its regular work (level debug)."""
         self._log.write(Level.DEBUG, event, counts)
@@ -145,6 +150,11 @@ class Telemetry:
         """An entry was trimmed away by somebody while it was still to be done (R-07)."""
         self._count("mail.stream_commands.vanished")
         self._log.write(Level.ERROR, events.VANISHED, {"stream_entry_id": entry_id})
+
+    def group_made_anew(self) -> None:
+        """The stream or its group was gone: it begins at 0 again (R-05)."""
+        self._count("mail.stream_commands.group_lost")
+        self._log.write(Level.ERROR, events.GROUP_MADE_ANEW, {})
 
     # Deliveries and attempts.
 
@@ -246,6 +256,36 @@ class Telemetry:
             "attempt_no": attempt_no,
         }
         self._log.write_cleaned(Level.INFO, events.ENDED, facts)
+
+    def delivery_requeued(
+        self,
+        delivery_id: UUID | str,
+        source: str,
+        before: str,
+        status: str,
+        traceparent: str | None,
+    ) -> None:
+        """An operator lets a delivery that was *before* be sent again; the audit trail says who."""
+        facts = {
+            "delivery_id": delivery_id,
+            **_trace(traceparent),
+            "source": source,
+            "before": before,
+            "status": status,
+        }
+        self._log.write(Level.INFO, events.REQUEUED, facts)
+
+    def cancel_requested(
+        self, delivery_id: UUID | str, source: str, attempt_no: int, traceparent: str | None
+    ) -> None:
+        """An operator withdraws what a sender is trying just now; the audit trail says who."""
+        facts = {
+            "delivery_id": delivery_id,
+            **_trace(traceparent),
+            "source": source,
+            "attempt_no": attempt_no,
+        }
+        self._log.write(Level.INFO, events.CANCEL_REQUESTED, facts)
 
     def attempt_closed(self, status: AttemptStatus, duration_ms: float | None) -> None:
         """An attempt ended with *status* (numbers only); None where nobody saw how long it took."""

@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mailworkers.core.errors import ConfigError, MailworkersError
@@ -17,17 +17,25 @@ class RoleEnded(MailworkersError):  # noqa: N818  it names the condition
 
 
 class RoleProcess:
-    """One running role; *name* is that of supervisord's program, its log lies in *directory*."""
+    """One running role; *name* is that of supervisord's program, its log lies in *directory*.
+
+    *command* runs something else in its place, to compare with.
+    """
 
     def __init__(
-        self, role: str, name: str, environment: Mapping[str, str], directory: Path
+        self,
+        role: str,
+        name: str,
+        environment: Mapping[str, str],
+        directory: Path,
+        command: Sequence[str] | None = None,
     ) -> None:
         self.role = role
         self.name = name
         self._log = directory / f"{name}.log"
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [_program(), role],
+                command or [_program(), role],
                 env={
                     **environment,
                     # The role then ends when we are killed, as it does with supervisord.

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -97,8 +97,8 @@ class Testbed:
         if self.setup.statistics:
             self._enable_statistics()
         self.sink = self._exits.enter_context(self._open_sink())
-        environment = self._environment()
-        self.settings = load(environment)
+        self._role_environment = self._environment()
+        self.settings = load(self._role_environment)
         db.migrate(self.servers.postgres_dsn)
         self.conn = self._exits.enter_context(db.connect(self.servers.postgres_dsn))
         self.producer = Producer(self.servers.redis_addr)
@@ -106,7 +106,7 @@ class Testbed:
         # Any: redis-py's types mix both kinds of client.
         self._redis: Any = connect(self.settings)
         self._exits.callback(self._redis.close)
-        self._start_roles(environment)
+        self._start_roles()
 
     def _enable_statistics(self) -> None:
         """Load pg_stat_statements, for which the server must start anew."""
@@ -143,7 +143,7 @@ class Testbed:
             "LOG_LEVEL": "info",
         }
 
-    def _start_roles(self, environment: dict[str, str]) -> None:
+    def _start_roles(self) -> None:
         counts = {
             "consumer": self.setup.consumers,
             "sender": self.setup.senders,
@@ -152,13 +152,30 @@ class Testbed:
         }
         self._exits.callback(self._stop_roles)
         for role, count in counts.items():
-            for number in range(1, count + 1):
-                name = f"{role}-{number:02d}"
-                self.roles.append(RoleProcess(role, name, environment, self.directory))
-        self._await_roles(sum(counts.values()))
+            self._start_role(role, count)
+        self._await_roles()
 
-    def _await_roles(self, count: int) -> None:
+    def _start_role(self, role: str, count: int, command: Sequence[str] | None = None) -> None:
+        """Start *count* processes of *role*."""
+        for number in range(1, count + 1):
+            name = f"{role}-{number:02d}"
+            started = RoleProcess(role, name, self._role_environment, self.directory, command)
+            self.roles.append(started)
+
+    def replace_senders(self, command: Sequence[str] | None) -> None:
+        """Stop all senders in order and start as many anew, by *command* unless that is None."""
+        senders = [role for role in self.roles if role.role == "sender"]
+        for sender in senders:
+            sender.terminate()
+        for sender in senders:
+            sender.wait()
+            self.roles.remove(sender)
+        self._start_role("sender", len(senders), command)
+        self._await_roles()
+
+    def _await_roles(self) -> None:
         """Return when all roles have made their first sign of life."""
+        count = len(self.roles)
         deadline = time.monotonic() + _STARTING
         while self.ask(b"SELECT count(*) FROM processes") < count:
             self.check_alive()

@@ -130,6 +130,28 @@ def latency(*, rate: int, seconds: int, idle_tries: int, **shared: Any) -> None:
     _show(report, as_json=shared["as_json"])
 
 
+@bench.command()
+@click.option("--messages", type=click.IntRange(1), default=10_000, show_default=True)
+@_shared_options
+def journal(*, messages: int, **shared: Any) -> None:
+    """Measure what the senders' journal and the checks of the lease cost, in alternating pairs.
+
+    Each of --repeat pairs empties the same queue with them and without; `cost_percent` is by how
+    many per cent fewer messages a second come through with them.
+    """
+    from mailworkers.bench.commands import Load
+    from mailworkers.bench.progress import Progress
+    from mailworkers.bench.scenarios import journal as scenario
+
+    report = scenario.run(
+        Load(messages, shared["size"], Mode(shared["mode"])),
+        _setup(shared),
+        repeat=shared["repeat"],
+        progress=Progress(),
+    )
+    _show(report, as_json=shared["as_json"])
+
+
 def _setup(shared: dict[str, Any], **more: Any) -> Any:
     from mailworkers.bench.testbed import Setup
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from mailworkers.adapters.settings import Settings
 from mailworkers.cli.findings import Finding, fine, judge, wrong
 from mailworkers.cli.store_checks import check_postgres, check_redis
+from mailworkers.core.addresses import domain
+from mailworkers.core.dkim import signing_domain
 from mailworkers.core.errors import ConfigError, RelayUnavailable
 from mailworkers.core.states import Stage
 
@@ -81,10 +83,41 @@ def check_templates(settings: Settings) -> Iterator[Finding]:
     yield fine("templates", f"{len(catalog.templates)} in {place}")
 
 
+def check_dkim(settings: Settings) -> Iterator[Finding]:
+    """The keys that sign can be used, and cover the sender identity; the DNS is not asked."""
+    if not settings.dkim_selectors:
+        yield fine("dkim", "off: mail is signed by the relay or not at all")
+        return
+    from mailworkers.adapters.dkim_keys import load_keys
+
+    try:
+        keys = load_keys(settings.dkim_dir, settings.dkim_selectors)
+    except ConfigError as error:
+        for line in str(error).splitlines():
+            yield wrong("dkim", line, "correct it; consumer and api refuse to start")
+        return
+    for doubt in keys.doubts():
+        yield fine("dkim", f"doubtful: {doubt}")
+    yield _judge_coverage(settings)
+
+
+def _judge_coverage(settings: Settings) -> Finding:
+    """Say who signs, and whose mail leaves unsigned; only the identity's must not."""
+    signing = settings.dkim_selectors
+    uncovered = sorted(d for d in settings.smtp_from_allowed if not signing_domain(d, signing))
+    detail = "signs for " + ", ".join(f"{name} ({'+'.join(signing[name])})" for name in signing)
+    if uncovered:
+        detail += f"; unsigned: {', '.join(uncovered)}"
+    advice = "name a key for the domain of MAIL_SMTP_FROM_EMAIL in MAIL_DKIM_SELECTORS"
+    identity = domain(settings.smtp_from_email)
+    return judge("dkim", signing_domain(identity, signing) is not None, detail, advice)
+
+
 CHECKS: dict[str, Callable[[Settings], Iterator[Finding]]] = {
     "state directory": check_state_dir,
     "postgres": check_postgres,
     "redis": check_redis,
     "relay": check_relay,
     "templates": check_templates,
+    "dkim": check_dkim,
 }

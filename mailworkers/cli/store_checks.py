@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from mailworkers.adapters import db
-from mailworkers.adapters.redis_health import UNKNOWN, RedisHealth
+from mailworkers.adapters.installation import find_strangers
+from mailworkers.adapters.redis_health import UNKNOWN, RedisHealth, denied
 from mailworkers.adapters.redis_health import examine as ask_redis
 from mailworkers.adapters.settings import Settings
 from mailworkers.cli.findings import Finding, fine, judge, wrong
@@ -33,8 +34,11 @@ def check_postgres(settings: Settings) -> Iterator[Finding]:
         return
     with conn:
         yield _server(conn, (time.monotonic() - begun) * 1000)
-        yield _schema(conn)
+        schema = _schema(conn)
+        yield schema
         yield _clock(conn)
+        if schema.ok:
+            yield from _installation(conn, settings)
 
 
 def _server(conn: db.Connection, took_ms: float) -> Finding:
@@ -58,8 +62,15 @@ def _schema(conn: db.Connection) -> Finding:
     return fine("schema", f"version {db.SCHEMA_VERSION} or newer")
 
 
+def _installation(conn: db.Connection, settings: Settings) -> Iterator[Finding]:
+    """Nobody else works on this database with another relay or another stream."""
+    for line in find_strangers(conn, settings):
+        advice = "correct MAIL_POSTGRES_PRIMARY_DSN of one, or let all have the same settings"
+        yield wrong("installation", line, advice)
+
+
 def _clock(conn: db.Connection) -> Finding:
-    """The database's clock rules; ours only stamps Date headers and log lines."""
+    """The database's clock rules; ours only stamps log lines and judges certificates."""
     before = datetime.now(UTC)
     row = conn.execute(b"SELECT clock_timestamp()").fetchone()
     middle = before + (datetime.now(UTC) - before) / 2
@@ -68,7 +79,7 @@ def _clock(conn: db.Connection) -> Finding:
         "clock",
         abs(skew) <= MOST_SKEW,
         f"the database is {abs(skew):.3f} s {'ahead' if skew > 0 else 'behind'}",
-        "synchronise both clocks (NTP): Date headers and log lines are off",
+        "synchronise both clocks (NTP): log lines are misdated, certificates may seem expired",
     )
 
 
@@ -82,31 +93,42 @@ def check_redis(settings: Settings) -> Iterator[Finding]:
         return
     yield judge(
         "redis",
-        _version(health) >= OLDEST_REDIS and health.role == "master",
+        _version(health) >= OLDEST_REDIS and health.role in ("master", UNKNOWN),
         f"{health.version}, {health.role}",
         "Redis 6.2 or newer is needed, and its master",
     )
     yield judge(
         "redis eviction",
-        health.eviction in ("noeviction", UNKNOWN),
+        not health.may_evict,
         f"maxmemory-policy {health.eviction}",
         "set maxmemory-policy noeviction: others throw commands away when memory is short",
     )
     yield judge(
         "redis persistence",
-        health.appendonly in ("yes", UNKNOWN),
+        not health.may_forget,
         f"appendonly {health.appendonly}",
         "set appendonly yes: without it a restart loses commands",
     )
+    yield _permissions(settings)
     yield _stream(settings.stream, health)
 
 
+def _permissions(settings: Settings) -> Finding:
+    """An account that lacks a command would stop a role in the middle of its work."""
+    lacking = denied(settings)
+    detail = f"this account may not use {', '.join(lacking)}" if lacking else "as roles need them"
+    advice = "allow these commands on the stream and on the keys mail:* (ACL SETUSER)"
+    return judge("redis permissions", not lacking, detail, advice)
+
+
 def _version(health: RedisHealth) -> tuple[int, ...]:
+    if health.version == UNKNOWN:
+        return OLDEST_REDIS
     return tuple(int(part) for part in health.version.split(".")[:2] if part.isdecimal())
 
 
 def _stream(name: str, health: RedisHealth) -> Finding:
-    if health.key_type not in ("stream", "none"):
+    if health.key_type not in ("stream", "none", UNKNOWN):
         advice = "another program uses this key: set MAIL_REDIS_COMMAND_STREAM, or remove it"
         return wrong("command stream", f"{name} holds a {health.key_type}", advice)
     if health.pending is None:

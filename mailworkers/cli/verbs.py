@@ -18,6 +18,7 @@ from mailworkers.core.states import READY, Status
 
 if TYPE_CHECKING:
     from mailworkers.adapters.db import Connection
+    from mailworkers.adapters.settings import Settings
     from mailworkers.adapters.store import Effect
     from mailworkers.adapters.store.reads import Delivery
 
@@ -118,11 +119,31 @@ def _do(
         _confirm(delivery, addresses, question)
     with db.connect(settings.postgres_dsn, application=application) as conn:
         effect = verb(conn).get(delivery_id) or _unknown(delivery_id)
+    _announce(settings, effect)
     if effect.is_change and effect.after.status in READY:
         waker = Waker(settings)
         waker.wake_senders()
         waker.close()
     return effect
+
+
+def _announce(settings: "Settings", effect: "Effect") -> None:
+    """Count what was done, as the API does, and log it on standard error unless a person reads it.
+
+    Only on a host where roles count, and where we may: the audit trail is complete anyway.
+    """
+    from mailworkers.adapters.outcomes import report_verb
+    from mailworkers.adapters.telemetry import METRICS_DIRECTORY, Telemetry
+
+    if not (settings.state_dir / METRICS_DIRECTORY).is_dir():
+        return
+    level = "error" if os.isatty(2) else "info"
+    try:
+        telemetry = Telemetry("cli", "cli", state_dir=settings.state_dir, level=level, fd=2)
+    except OSError:
+        return
+    report_verb(telemetry, effect)
+    telemetry.close()
 
 
 def _confirm(delivery: "Delivery", addresses: list[str], question: str) -> None:

@@ -15,6 +15,7 @@ _AT_ONCE = frozenset({Stage.STARTTLS, Stage.AUTH})
 FAULTS_TO_OPEN = 3
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
+LONGEST_WAIT = LONGEST_PAUSE * 1.5  # a pause with its spread
 
 
 class State(enum.StrEnum):

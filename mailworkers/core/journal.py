@@ -91,13 +91,19 @@ def _records(data: bytes) -> tuple[list[Record], bool]:
             return records, _has_content(data[start:])
         payload = data[start : start + length]
         if zlib.crc32(payload) != checksum or len(payload) < length:
-            return records, _has_content(data[start + length :])
+            return records, not _is_torn(payload, length) or _has_content(data[start + length :])
         try:
             records.append(_decoder.decode(payload))
         except msgspec.DecodeError:
             return records, True
         position = start + length
     return records, False
+
+
+def _is_torn(payload: bytes, length: int) -> bool:
+    """Whether the end of a record was never written. No record ends in a zero, so one that is there
+    to its last byte was whole once, and its act may have followed."""
+    return len(payload) < length or payload[-1:] == b"\0"
 
 
 def _has_content(data: bytes) -> bool:

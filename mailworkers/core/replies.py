@@ -22,7 +22,8 @@ The table, top down, first match wins:
 | dot: 2yz                                        | accepted            | none             | burnt  | -       |
 
 A reply to RCPT is its recipient's own; what ends the transaction later is for those it accepted.
-Only the first digit says yes or no (M-06); the markers are in `reply_markers.py`.
+Only the first digit says yes or no (M-06); the markers are in `reply_markers.py`. For operators it
+is docs/classification.md, with what the large providers say.
 """  # noqa: E501  a table
 
 from mailworkers.core.reply_markers import (
@@ -50,7 +51,9 @@ def judge(transaction: Transaction, *, own_identity: bool) -> Verdict:
     return _sum_up(transaction, recipients, ending)
 
 
-def judge_unavailable(error_stage: Stage, reply: Reply | None, timed_out: bool) -> Verdict:
+def judge_unavailable(
+    error_stage: Stage, reply: Reply | None, timed_out: bool, reason: str = ""
+) -> Verdict:
     """Return what it means that no session came about: never the message's fault (F-S05..F-S07)."""
     if reply is not None:
         status = _refusal_status(reply)
@@ -66,6 +69,7 @@ def judge_unavailable(error_stage: Stage, reply: Reply | None, timed_out: bool) 
         recipients=(),
         burns_ladder=False,
         trips_breaker=True,
+        reason="" if reply else reason,
     )
 
 
@@ -91,7 +95,7 @@ def _judge_reply(reply: Reply, stage: Stage, *, own_identity: bool) -> Recipient
             return RecipientVerdict(Result.ACCEPTED, reply)
         case 5 if is_about_account(reply) or (own_identity and is_about_sender(reply)):
             return RecipientVerdict(Result.DEFERRED, reply, Fault.RELAY)
-        case 5 if is_policy(reply):
+        case 5 if is_policy(reply) and not is_about_sender(reply):
             return RecipientVerdict(Result.POLICY, reply, Fault.POLICY)
         case 5:
             return RecipientVerdict(Result.REFUSED, reply, _fault(reply, stage))
@@ -178,6 +182,7 @@ def _sum_up(
         burns_ladder=not costs_nothing and not only_later,
         trips_breaker=gave_no_answer or said_goodbye or is_account_fault,
         failure=_failure(transaction, results, outcome),
+        reason=transaction.trouble if decisive is ending else "",
     )
 
 

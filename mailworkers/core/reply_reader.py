@@ -74,7 +74,8 @@ _ENHANCED = re.compile(rb"#?([245]\.[0-9]{1,3}\.[0-9]{1,3})(?=[\s:,;]|\Z):?\s*")
 
 def _split(line: bytes) -> tuple[int, bool, bytes]:
     """Return code, whether more lines follow, and text of one reply line without its LF."""
-    found = _LINE.match(line.removesuffix(b"\r"))
+    line = line.removesuffix(b"\r")
+    found = _LINE.match(line)
     if not found:
         raise BadReply(f"not an SMTP reply: {printable(line, 80)!r}")
     code, separator, text = found.groups()

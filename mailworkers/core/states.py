@@ -51,7 +51,9 @@ def _move(owners: str, before: str, after: str) -> Move:
 MOVES = {
     "accept": _move("consumer, api", "(new)", "scheduled, queued, rendered, suppressed"),
     "lease_ready": _move(
-        "sender", "queued, rendered", "sending, sent, suppressed, failed, dead_letter, uncertain"
+        "sender",
+        "queued, rendered",
+        "sending, sent, suppressed, failed, dead_letter, uncertain, cancelled",
     ),
     "settle": _move(
         "sender",

@@ -74,7 +74,9 @@ def _has_more(text: bytes, byte: bytes, count: int) -> bool:
 
 def _structure(text: bytes) -> bytes:
     """Return *text* without its strings: once escaped quotes are gone, every second piece."""
-    pieces = text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"', 4 * MAX_VALUES)
+    if b"\\" in text:  # looking for one byte costs a tenth of replacing two
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    pieces = text.split(b'"', 4 * MAX_VALUES)
     return b"".join(pieces[::2])
 
 

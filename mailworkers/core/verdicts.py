@@ -42,8 +42,9 @@ class Verdict(msgspec.Struct, frozen=True):
     """What an attempt means.
 
     `recipients` are in the envelope's order, and empty when none was looked at. `reply` is the one
-    to show for the attempt. `burns_ladder`: the attempt counts. `trips_breaker`: it speaks against
-    the relay as a whole. `failure` is set when no recipient can be tried again.
+    to show for the attempt, `reason` what went wrong where no reply answers. `burns_ladder`: the
+    attempt counts. `trips_breaker`: it speaks against the relay as a whole. `failure` is set when
+    no recipient can be tried again.
     """
 
     attempt_status: AttemptStatus
@@ -55,3 +56,10 @@ class Verdict(msgspec.Struct, frozen=True):
     burns_ladder: bool
     trips_breaker: bool
     failure: Failure | None = None
+    reason: str = ""
+
+    @property
+    def in_words(self) -> str:
+        """Return why it ended so: the reason, else the relay's words, never nothing."""
+        said = self.reply.text if self.reply else ""
+        return self.reason or said or self.attempt_status.as_words

@@ -63,10 +63,10 @@ class Transaction(msgspec.Struct, frozen=True):
 
     `stage`: where it ended. `mail_reply` and `rcpt_replies` (one per recipient, in order): what was
     answered, None where nothing was. `reply`: the reply that ended it. `broken`: why no such reply
-    came (`reply` may still hold one that was out of place). `dot_sent`: the final dot, or part of
-    it, was handed to the network; without a reply nobody knows then whether the message was
-    accepted (RFC 1047). Neither `reply` nor `broken`: the envelope needs SMTPUTF8, which the relay
-    does not offer; nothing was sent.
+    came (`reply` may still hold one that was out of place), and `trouble` says it in words.
+    `dot_sent`: the final dot, or part of it, was handed to the network; without a reply nobody
+    knows then whether the message was accepted (RFC 1047). Neither `reply` nor `broken`: the
+    envelope needs SMTPUTF8, which the relay does not offer; nothing was sent.
     """
 
     stage: Stage
@@ -75,6 +75,7 @@ class Transaction(msgspec.Struct, frozen=True):
     reply: Reply | None
     broken: Broken | None
     dot_sent: bool
+    trouble: str = ""
 
 
 class Capabilities(msgspec.Struct, frozen=True):

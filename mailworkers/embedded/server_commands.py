@@ -140,13 +140,17 @@ def ends_with_parent(command: list[str], ending: signal.Signals) -> list[str]:
     return [setpriv, "--pdeathsig", ending.name.removeprefix("SIG"), "--", *command]
 
 
-def is_postgres_ready(data: Path) -> bool:
-    """Whether the server on *data* takes connections: the last line of its pid file says so."""
+def is_postgres_ready(data: Path, pid: int | None = None) -> bool:
+    """Whether the server on *data* takes connections: the last line of its pid file says so.
+
+    A server that was killed leaves its file behind: with *pid* only that process' word counts.
+    """
     try:
         lines = (data / "postmaster.pid").read_text().splitlines()
     except OSError:
         return False
-    return len(lines) >= 8 and lines[7].strip() == "ready"
+    is_its_own = pid is None or lines[:1] == [str(pid)]
+    return is_its_own and len(lines) >= 8 and lines[7].strip() == "ready"
 
 
 def is_keyvalue_ready(path: Path) -> bool:

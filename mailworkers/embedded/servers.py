@@ -116,7 +116,7 @@ class Servers:
             postgres_command(binaries, places, durable=durable),
             account,
             log=log / "postgres.log",
-            is_ready=lambda: is_postgres_ready(places.postgres),
+            is_ready=lambda: is_postgres_ready(places.postgres, self.postgres.pid),
             ending=signal.SIGINT,
         )
         self.keyvalue = Server(

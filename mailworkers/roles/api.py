@@ -42,6 +42,8 @@ class Api:
         _refuse_open_door(context, host)
         catalog = Catalog.load(settings.template_dir or packaged_directory())
         intake = Intake(settings, catalog, context.clock.now)
+        for doubt in intake.doubts:
+            context.telemetry.setting_doubted(doubt)
         pool = Pool(
             settings.postgres_dsn,
             f"mailworkers {context.process}",

@@ -16,19 +16,25 @@ from datetime import timedelta
 
 import msgspec
 
-from mailworkers.adapters import db, process, store
+from mailworkers.adapters import db, process, redis_health, store
 from mailworkers.adapters.catalog import Catalog
+from mailworkers.adapters.crash_points import Point, reached, when_answered
+from mailworkers.adapters.entry_reader import EntryReader
 from mailworkers.adapters.intake import Intake, Prepared, write
 from mailworkers.adapters.refusals import refusal_of
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.store import Acceptance, Malformed, Verdict
-from mailworkers.adapters.stream import MOST_HANDOUTS, Entry, Fields, Stream, consumer_name
+from mailworkers.adapters.stream import (
+    MOST_HANDOUTS,
+    Entry,
+    GroupMadeAnew,
+    Stream,
+    consumer_name,
+)
 from mailworkers.adapters.template_files import packaged_directory
 from mailworkers.core.commands import FailureCode, Refusal, decode_entry
 from mailworkers.core.states import READY, Status
 
-MOST_ENTRIES = 500
-MOST_BYTES = 16 * 1024 * 1024
 MOST_RAW = 2 * 1024 * 1024
 _FRESHEN_EVERY = timedelta(seconds=4)
 _ADOPT_EVERY = timedelta(seconds=5)
@@ -60,25 +66,42 @@ class Consumer:
         self._sources = settings.sources
         catalog = Catalog.load(settings.template_dir or packaged_directory())
         self._intake = Intake(settings, catalog, context.clock.now)
-        self._stream = Stream(settings, consumer_name(), settings.poll)
+        self._stream = Stream(
+            settings,
+            consumer_name(),
+            settings.poll,
+            on_new_group=context.telemetry.group_made_anew,
+        )
         self._stream.ensure_group()
+        for danger in redis_health.examine(settings).dangers():
+            context.telemetry.setting_doubted(danger)
         self._batch: list[Item] = []
         self._done: list[str] = []
-        self._count = 1
+        self._reader = EntryReader(self._stream)
         self._adopt = process.Every(_ADOPT_EVERY)
         self._trim = process.Every(_TRIM_EVERY)
         self._freshen = process.Every(_FRESHEN_EVERY)
         self._has_held = True  # by an earlier process of this name, perhaps
+        for doubt in self._intake.doubts:
+            context.telemetry.setting_doubted(doubt)
 
     def step(self) -> bool:
         """Bring one batch into Postgres; True unless the stream had nothing new."""
+        try:
+            return self._take_in()
+        except GroupMadeAnew:
+            return True
+
+    def _take_in(self) -> bool:
         self._acknowledge()
         if not self._batch:
             self._keep_house()
             entries = self._next_entries()
             if not entries:
                 return False
+            reached(Point.ENTRIES_READ)
             self._batch = [self._item(entry) for entry in entries]
+            reached(Point.DECODED)
         self._store_batch()
         self._acknowledge()
         return True
@@ -114,24 +137,18 @@ class Consumer:
         """Return one entry that was handed out before, or else new ones."""
         if self._has_held:
             for entry_id, handouts in self._stream.held(limit=1):
-                return [self._take_again(entry_id, handouts)]
+                entry = self._take_again(entry_id, handouts)
+                if entry.fields is None:
+                    self._telemetry.entry_vanished(entry_id)
+                return [entry]
             self._has_held = False
-        entries = self._stream.read(self._count)
-        if entries:
-            self._adapt(entries)
-        return entries
+        return self._reader.read()
 
     def _take_again(self, entry_id: str, handouts: int) -> Entry:
         """Return a held entry; what was handed out too often comes marked, unread."""
         if handouts >= MOST_HANDOUTS:
             return Poisoned(entry_id, self._stream.look_at(entry_id).fields)
         return self._stream.take(entry_id)
-
-    def _adapt(self, entries: Sequence[Entry]) -> None:
-        """Let the next read fit into the memory meant for it, by the sizes of this one."""
-        largest = max(_size(entry.fields) for entry in entries)
-        fitting = MOST_BYTES // max(largest, 1)
-        self._count = max(1, min(MOST_ENTRIES, self._count * 8, fitting))
 
     # Deciding.
 
@@ -155,7 +172,10 @@ class Consumer:
         written = db.run_transaction(conn, lambda: self._write(conn))
         self._done.extend(item.entry.entry_id for item in self._batch)
         self._batch = []
+        reached(Point.NOT_ACKNOWLEDGED)
         self._report(written.accepted)
+        if written.refused:
+            reached(Point.REFUSAL_STORED)
         for entry_id, refusal in written.refused:
             self._telemetry.command_rejected(
                 failure_code=refusal.code,
@@ -180,6 +200,8 @@ class Consumer:
         records = [_malformed(entry, refusal) for entry, refusal in refused]
         fresh = store.store_malformed(conn, self._stream.name, records) if records else frozenset()
         written.refused.extend((e.entry_id, r) for e, r in refused if e.entry_id in fresh)
+        reached(Point.STORED)
+        when_answered(Point.STORE_COMMITTED, conn)
         return written
 
     def _report(self, accepted: Sequence[tuple[str, str]]) -> None:
@@ -201,10 +223,6 @@ class Consumer:
 
 class Poisoned(Entry, frozen=True):
     """An entry that was handed out too often: set aside without being decoded."""
-
-
-def _size(fields: Fields | None) -> int:
-    return sum(len(name) + len(value) for name, value in (fields or {}).items())
 
 
 def _refusal(prepared: Prepared, result: Acceptance | Refusal) -> Refusal | None:

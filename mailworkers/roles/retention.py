@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from mailworkers.adapters import process, store
+from mailworkers.adapters.crash_points import Point, reached
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.store import retention as statements
 from mailworkers.core.states import Lane
@@ -99,6 +100,7 @@ class Retention:
 
     def _delete(self, statement: Callable[..., int], keep: timedelta) -> tuple[int, bool]:
         deleted = statement(self._context.database.conn, keep=keep, limit=BATCH)
+        reached(Point.BETWEEN_DELETIONS)
         return deleted, deleted == BATCH
 
     def step(self) -> bool:
@@ -112,6 +114,7 @@ class Retention:
         duty = self._pending[0]
         deleted, has_more = self._duties[duty]()
         if deleted:
+            reached(Point.DELETED)
             self._context.telemetry.pass_done("retention pass", duty=duty, deleted=deleted)
         if not has_more:
             self._pending.pop(0)

@@ -12,6 +12,7 @@ import random
 from datetime import datetime, timedelta
 
 from mailworkers.adapters import process, store
+from mailworkers.adapters.crash_points import Point, reached
 from mailworkers.adapters.outcomes import report_ended
 from mailworkers.adapters.policies import parked_lanes, retry_policies
 from mailworkers.adapters.settings import Settings
@@ -40,6 +41,7 @@ class Scheduler:
         conn = self._database.conn
         promoted = store.promote_due(conn, limit=BATCH)
         if promoted:
+            reached(Point.NOT_WOKEN)
             self._waker.wake_senders()
         reclaimed_count = self._reclaim()
         expired = self._expire()
@@ -59,6 +61,7 @@ class Scheduler:
         leases = store.expired_leases(self._database.conn, limit=BATCH)
         if not leases:
             return 0
+        reached(Point.LEASES_READ)
         decisions = {
             lease.delivery_id: reclaimed(
                 lease.cycle_attempt,

@@ -21,6 +21,7 @@ from uuid import UUID, uuid4
 
 from mailworkers.adapters import process, store
 from mailworkers.adapters.adoption import Adopter
+from mailworkers.adapters.crash_points import Point, reached
 from mailworkers.adapters.journal import SenderJournal
 from mailworkers.adapters.line import Line
 from mailworkers.adapters.outcomes import Outcome, Outcomes, milliseconds, report_ended
@@ -103,6 +104,7 @@ class Sender:
         self._keep_house()
         if self._line_state() is State.OPEN or self._journal.is_full or not self._lease():
             return False
+        reached(Point.LEASED)
         started, leased = time.monotonic(), len(self._batch.waiting)
         while self._batch.waiting and self._may_start(self._batch.waiting[0]):
             self._deliver(self._batch.waiting.popleft())
@@ -148,8 +150,11 @@ class Sender:
         self._journal.renew()
         if self._line is not None:
             self._line.look()
-            state, reason = self._line_state(), self._line.reason
-            self._context.heartbeat.detail = {"breaker": str(state), "reason": reason}
+            self._context.heartbeat.detail = {
+                "breaker": str(self._line_state()),
+                "reason": self._line.reason,
+                "transcript": self._line.transcript,
+            }
 
     # Leasing.
 
@@ -191,6 +196,7 @@ class Sender:
     def _hand_back(self) -> None:
         """Give up every lease that is not in the middle of its attempt or waiting to be settled."""
         self._batch.waiting.clear()
+        self._outcomes.reconcile()
         held = self._outcomes.delivery_ids
         if self._current is not None:
             held.append(self._current.delivery_id)
@@ -227,6 +233,7 @@ class Sender:
         mime, leased.mime = leased.mime, None
         if mime is None:
             mime = store.load_mime(self._context.database.conn, leased.delivery_id)
+        reached(Point.MIME_IN_HAND)
         self._journal.write(Begin(leased.delivery_id, self._batch.token))
         self._current, self._is_past_dot = leased, False
         started = time.monotonic()
@@ -253,16 +260,27 @@ class Sender:
         )
 
     def _may_dot(self, replies: tuple[Reply | None, ...]) -> bool:
-        """Whether the final dot may go: a sender frozen past its lease must not send it."""
+        """Whether the final dot may go: a sender frozen past its lease must not send it.
+
+        Asked again once the journal says that it goes: whoever was frozen while it was being
+        written takes that back.
+        """
         leased = self._current
-        if leased is None:
+        if leased is None or not self._outlasts_dot(leased):
             return False
-        if self._seconds_left(leased) <= self._settings.smtp_dot_timeout.total_seconds():
-            return False
+        reached(Point.DOT_NOT_MARKED)
         told = replies if any(r is None or r.code // 100 != 2 for r in replies) else ()
         self._journal.write(Dot(leased.delivery_id, self._batch.token, told))
+        reached(Point.DOT_MARKED)
+        if not self._outlasts_dot(leased):
+            self._journal.write(Begin(leased.delivery_id, self._batch.token))
+            return False
         self._is_past_dot = True
         return True
+
+    def _outlasts_dot(self, leased: Leased) -> bool:
+        """Whether the lease of a row covers the longest wait for the reply to its dot."""
+        return self._seconds_left(leased) > self._settings.smtp_dot_timeout.total_seconds()
 
     def _tick(self) -> None:
         """Between and within transactions: signs of life, old outcomes, leases not started."""
@@ -292,7 +310,7 @@ class Sender:
             chance=random.random(),  # noqa: S311
             is_parked=Lane(leased.lane) in self._parked,
             relay=self._line.relay if self._line else "",
-            summary=verdict.reply.text if verdict.reply else verdict.attempt_status.as_words,
+            summary=verdict.in_words,
         )
         self._outcomes.add(
             Outcome(

@@ -9,9 +9,10 @@ from uuid import UUID
 
 import msgspec
 
-from mailworkers.adapters.db import run_transaction
-from mailworkers.adapters.intake import Intake, write
-from mailworkers.adapters.outcomes import report_ended
+from mailworkers.adapters.crash_points import Point, reached, when_answered
+from mailworkers.adapters.db import Connection, run_transaction
+from mailworkers.adapters.intake import Intake, Prepared, write
+from mailworkers.adapters.outcomes import report_verb
 from mailworkers.adapters.refusals import refusal_of
 from mailworkers.adapters.store import Acceptance, Effect, Verdict
 from mailworkers.adapters.store.pool import Pool
@@ -20,7 +21,7 @@ from mailworkers.adapters.stream import Waker
 from mailworkers.adapters.telemetry import Telemetry
 from mailworkers.core.commands import Command, Refusal
 from mailworkers.core.errors import StoreUnavailable
-from mailworkers.core.states import FINAL, READY, Status
+from mailworkers.core.states import READY, Status
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -63,7 +64,8 @@ class Acceptor:
     def _accept(self, commands: Sequence[Command]) -> list[Accepted | Refusal]:
         prepared = [self._intake.prepare(command) for command in commands]
         with self._pool.connection() as conn:
-            results = run_transaction(conn, lambda: write(conn, prepared))
+            reached(Point.REQUEST_TAKEN)
+            results = run_transaction(conn, lambda: _store(conn, prepared))
             replayed = [r.delivery_id for r in results if _is_replay(r)]
             suppressed = suppressed_at_intake(conn, replayed) if replayed else frozenset()
         self._report(commands, results)
@@ -84,13 +86,10 @@ class Acceptor:
         self._bell.ring({status for _, status in counts})
 
     def announce(self, effect: Effect) -> None:
-        """Tell of a delivery that an operator ended, and wake the senders for one made ready."""
-        if not effect.is_change:
-            return
-        delivery = effect.after
-        if delivery.status in FINAL:
-            report_ended(self._telemetry, delivery, "cancelled", delivery.attempt_no)
-        self._bell.ring({delivery.status})
+        """Tell what an operator did to a delivery, and wake the senders for one made ready."""
+        report_verb(self._telemetry, effect)
+        if effect.is_change:
+            self._bell.ring({effect.after.status})
 
     def wake_senders(self) -> None:
         """Wake the senders for what was held back."""
@@ -99,6 +98,14 @@ class Acceptor:
     def close(self) -> None:
         """Let go of the thread that wakes."""
         self._bell.close()
+
+
+def _store(conn: Connection, prepared: Sequence[Prepared]) -> list[Acceptance | Refusal]:
+    """Store what was prepared, inside the caller's transaction; a result for each, in order."""
+    results = write(conn, prepared)
+    reached(Point.REQUEST_STORED)
+    when_answered(Point.ANSWER_LOST, conn)
+    return results
 
 
 def _is_replay(result: Acceptance | Refusal) -> TypeGuard[Acceptance]:

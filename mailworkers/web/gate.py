@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from mailworkers.adapters.crash_points import Point, reached
 from mailworkers.core.errors import StoreUnavailable
 from mailworkers.web.errors import (
     RETRY_AFTER,
@@ -160,6 +161,8 @@ def _with_headers(send: Send) -> Send:
     async def wrapped(message: Message) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [*message["headers"], *_ALWAYS]
+        else:
+            reached(Point.ANSWER_HALF_SENT)
         await send(message)
 
     return wrapped

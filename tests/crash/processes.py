@@ -19,6 +19,7 @@ class Process:
     """One role. Its output goes to a file, shown when a test fails."""
 
     def __init__(self, role: str, environ: Mapping[str, str], output: Path) -> None:
+        self.role = role
         self.output = output
         with output.open("ab") as out:
             self._process = subprocess.Popen(
@@ -87,10 +88,16 @@ def roles(
     servers: Servers, database: str, redis_client: redis.Redis, relay: Relay, tmp_path: Path
 ) -> Iterator[Roles]:
     """Return what starts roles of the test; short times, so that faults show quickly."""
-    environ = {
-        "MAIL_POSTGRES_PRIMARY_DSN": database,
+    with Roles(environ_of(servers, relay, tmp_path), tmp_path) as started:
+        yield started
+
+
+def environ_of(servers: Servers, relay: Relay, directory: Path) -> dict[str, str]:
+    """Return the settings of roles on these stores and this relay, with their state there."""
+    return {
+        "MAIL_POSTGRES_PRIMARY_DSN": servers.postgres_dsn,
         "MAIL_REDIS_MASTER_ADDR": servers.redis_addr,
-        "MAIL_STATE_DIR": str(tmp_path),
+        "MAIL_STATE_DIR": str(directory),
         "MAIL_SMTP_MODE": "smtp",
         "MAIL_SMTP_ADDR": relay.addr,
         "MAIL_SMTP_TLS": "none",
@@ -101,5 +108,3 @@ def roles(
         "MAIL_RETRY_JITTER": "0",
         "LOG_LEVEL": "debug",
     }
-    with Roles(environ, tmp_path) as started:
-        yield started

@@ -17,13 +17,20 @@ from tests.relay import Relay, hang
 ROLES = ("consumer", "scheduler", "sender", "retention")
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_an_idle_role_stops_at_once_with_exit_code_0(roles: Roles, role: str) -> None:
-    """Within two seconds (N-10), with a line that says so."""
+STOPS = [(role, signal.SIGTERM) for role in ROLES]
+
+
+@pytest.mark.parametrize(
+    ("role", "number"), [*STOPS, ("sender", signal.SIGINT), ("sender", signal.SIGHUP)]
+)
+def test_an_idle_role_stops_at_once_with_exit_code_0(
+    roles: Roles, role: str, number: signal.Signals
+) -> None:
+    """Within two seconds (N-10), with a line that says so; supervisord starts it anew then."""
     process = roles.start(role)
     eventually(lambda: "role started" in roles.logs(), within=20)
 
-    process.signal(signal.SIGTERM)
+    process.signal(number)
     began = time.monotonic()
 
     assert process.wait(10) == 0
@@ -112,3 +119,45 @@ def test_a_role_started_before_its_postgres_waits_for_it(
         process.wait(1.5)  # several tries pass
 
     assert roles.logs().count("store lost") == 1
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_told_to_stop_while_it_waits_for_its_stores_stops_at_once(
+    roles: Roles, role: str
+) -> None:
+    """At any moment: it has not even begun to work."""
+    process = roles.start(role, MAIL_POSTGRES_PRIMARY_DSN="host=127.0.0.1 port=9 user=nobody")
+    eventually(lambda: "store lost" in roles.logs(), within=20)
+
+    process.signal(signal.SIGTERM)
+    began = time.monotonic()
+
+    assert process.wait(10) == 0
+    assert time.monotonic() - began < 2
+    assert "signal during start" in roles.logs()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("role", ["scheduler", "retention", "sender"])
+def test_a_role_stuck_in_a_statement_ends_in_time_all_the_same(
+    roles: Roles, conn: db.Connection, database: str, role: str
+) -> None:
+    """Within MAIL_SHUTDOWN_TIMEOUT, whatever it waits for: here for a lock somebody holds."""
+    with db.connect(database) as locker, locker.transaction():
+        locker.execute("LOCK TABLE deliveries, dead_letters, pauses IN ACCESS EXCLUSIVE MODE")
+        process = roles.start(role, MAIL_SHUTDOWN_TIMEOUT="2s")
+        eventually(lambda: _waits_for_a_lock(conn, role), within=20)
+
+        process.signal(signal.SIGTERM)
+        began = time.monotonic()
+
+        assert process.wait(20) == 0
+        assert time.monotonic() - began < 6
+
+
+def _waits_for_a_lock(conn: db.Connection, role: str) -> bool:
+    found = conn.execute(
+        "SELECT FROM pg_stat_activity WHERE application_name LIKE %s AND wait_event_type = 'Lock'",
+        [f"mailworkers {role}%"],
+    )
+    return found.fetchone() is not None

@@ -8,12 +8,15 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from mailworkers.adapters.journal import SenderJournal
 from mailworkers.bench.arrivals import Arrival, check
+from mailworkers.bench.bold_sender import BoldSender, NoJournal
 from mailworkers.bench.figures import Figure, percentile
 from mailworkers.bench.producer import xadd
 from mailworkers.bench.sink import Conversation
 from mailworkers.bench.sinks import LeanSink
 from mailworkers.cli.main import main
+from mailworkers.roles.sender import Sender
 from tests.eventually import eventually
 
 
@@ -162,3 +165,28 @@ def test_latency_tells_percentiles_from_both_moments(request: pytest.FixtureRequ
     accepted, added = (f"offered_{moment}_to_sink_p99_ms" for moment in ("accepted", "xadd"))
     assert 0 < found[accepted] < found[added]
     assert found["idle_accepted_to_sink_p99_ms"] > 0
+
+
+def test_the_journal_is_compared_with_a_sender_that_keeps_none(
+    request: pytest.FixtureRequest,
+) -> None:
+    """One pair, the same stores: both come through, and the cost is told."""
+    command = ["bench", "journal", "--messages", "100", "--repeat", "1", "--json"]
+    command += ["--servers", request.config.getoption("--servers")]
+
+    done = CliRunner().invoke(main, command)
+
+    assert done.exit_code == 0, done.output
+    found = msgspec.json.decode(done.stdout)
+    assert found["exactly_once"] is True
+    assert found["messages"]["expected"] == 200
+    assert found["with_journal_per_second"] > 0
+    assert found["without_journal_per_second"] > 0
+    assert found["cost_percent"] < 100
+
+
+def test_the_sender_without_a_journal_replaces_what_is_there() -> None:
+    """A method renamed in the product would quietly be measured as well."""
+    for bold, product in ((BoldSender, Sender), (NoJournal, SenderJournal)):
+        replaced = {name for name in vars(bold) if not name.startswith("__")}
+        assert replaced <= vars(product).keys()

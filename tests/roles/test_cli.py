@@ -189,7 +189,7 @@ def test_shell_completion_offers_the_commands() -> None:
         check=True,
     )
 
-    assert set(found.stdout.decode().split()) == {"plain,doctor", "plain,deliveries"}
+    assert set(found.stdout.decode().split()) == {"plain,doctor", "plain,deliveries", "plain,dkim"}
 
 
 def test_nothing_a_terminal_would_obey_is_printed() -> None:
@@ -274,7 +274,7 @@ def test_doctor_finds_everything_well(run: Run, here: dict[str, str], relay: Rel
     found = re.findall(r"^ok +(\w+(?: \w+)?)  ", result.stdout, re.MULTILINE)
     assert found == ["settings", "state directory", "postgres", "schema", "clock", "redis",
                      "redis eviction", "redis persistence", "command stream", "relay",
-                     "templates"]  # fmt: skip
+                     "templates", "dkim"]  # fmt: skip
     assert "PIPELINING" in result.stdout
     assert relay.accepted == []
 

@@ -278,6 +278,24 @@ def test_a_reply_just_inside_the_dot_timeout_counts(relay: Relay) -> None:
     session.close()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("after", "is_in_time"), [(2.6, True), (3.4, False)])
+def test_a_reply_counts_up_to_its_deadline_and_not_beyond(
+    relay: Relay, after: float, is_in_time: bool
+) -> None:
+    """F-S11: in doubt only if it came too late, and what comes then answers nothing."""
+    session = opened(relay, dot_timeout=timedelta(seconds=3))
+    relay.says(DOT=[late(after, "250 2.0.0 first"), "250 2.0.0 second"])
+
+    first = send(session)
+    second = send(session)
+
+    assert (first.broken is None) == is_in_time
+    assert first.reply == (Reply(250, "2.0.0", "first") if is_in_time else None)
+    assert second.reply == Reply(250, "2.0.0", "second")
+    session.close()
+
+
 def test_a_reply_after_the_dot_timeout_is_never_taken_for_the_next_message(relay: Relay) -> None:
     """F-S11."""
     session = opened(relay, **SHORT)

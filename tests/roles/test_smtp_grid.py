@@ -1,137 +1,159 @@
-"""Every stage against every way to misbehave: one outcome each, in time, true about the dot.
+"""The SMTP grid: 14 phases by 16 behaviours, each cell tried with a sender and a real database.
 
-The rows are the stages of a session, the columns what the relay does there (reliability reference
-8.4). The expectation is computed from both, so no cell can be left out by accident.
+What must come of a cell is in `smtp_grid/rules.py`. The sender makes one step with the relay
+misbehaving; then everything that is recorded is compared, then the relay is good again and the next
+delivery must arrive by its own replies, over the same sender.
 """
 
 import time
-from datetime import timedelta
-from typing import Any
+from collections.abc import Iterator
+from uuid import UUID
 
 import pytest
+from psycopg import sql
 
-from mailworkers.core.errors import RelayUnavailable
-from mailworkers.core.replies import Result, judge
-from mailworkers.core.states import Stage
-from mailworkers.core.wire import Broken, Reply, Transaction
-from tests.relay import Relay, Step, close, drip, endless, hang, raw, reset
-from tests.sessions import ONE_BY_ONE, PIPELINED, opened, send
+from mailworkers.adapters import db
+from mailworkers.embedded.servers import Servers
+from mailworkers.roles.sender import Sender
+from tests.certificates import Certificates
+from tests.deliveries import recipient_statuses, row
+from tests.eventually import eventually
+from tests.relay import Relay
+from tests.roles.smtp_grid import behaviours, places
+from tests.roles.smtp_grid.places import CASES, NOT_POSSIBLE, PLACES, Case
+from tests.roles.smtp_grid.rules import RULES, SAID, Expected, expected
+from tests.roles.smtp_grid.testbed import Testbed, disturbance, lay_out, limit_of
 
-SET_UP = {"BANNER": Stage.CONNECT, "EHLO": Stage.EHLO, "AUTH": Stage.AUTH}
-TRANSACTION = {"MAIL": Stage.MAIL, "RCPT": Stage.RCPT, "DATA": Stage.DATA, "DOT": Stage.END_OF_DATA}
-LIMIT = timedelta(seconds=0.3)
-GOOD = {"BANNER": "220", "AUTH": "235", "DATA": "354"}
-
-
-def a_byte_at_a_time(good: str) -> Step:
-    """Send each byte on its own, all of them in time."""
-    return drip(f"{good} 2.0.0 fine", every=0.001)
+MARGIN = 1.0  # seconds a phase may last longer than its deadline
 
 
-BEHAVIOURS: dict[str, Any] = {
-    "b1 hang": lambda _: hang,
-    "b2 reset": lambda _: reset,
-    "b3 close": lambda _: close,
-    "b4 421": lambda _: "421 4.3.2 bye",
-    "b5 4yz": lambda _: "451 4.3.0 later",
-    "b6 5yz": lambda _: "550 5.0.0 no",
-    "b7 other 2yz": lambda _: "299 odd",
-    "b8 1yz": lambda _: "150 odd",
-    "b8 3yz": lambda good: "399 odd" if good != "354" else "199 odd",
-    "b9 garbage": lambda _: raw(b"\x80\xff\x00!\r\n"),
-    "b10 long line": lambda good: raw(f"{good} ".encode() + b"x" * 3000 + b"\r\n"),
-    "b11 endless": lambda good: endless(f"{good}-more\r\n".encode()),
-    "b12 drip": lambda good: drip(f"{good} never in time at all", every=0.05),
-    "b13 split": a_byte_at_a_time,
-    "b14 two at once": lambda good: raw(f"{good} one\r\n250 two\r\n".encode()),
-    "b15 bare LF": lambda good: raw(f"{good} fine\n".encode()),
-    "b15 bare CR": lambda good: raw(f"{good} fi\rne\r\n".encode()),
-    "b15 mixed codes": lambda good: raw(f"{good}-fine\r\n550 no\r\n".encode()),
-    "b16 control bytes": lambda good: raw(f"{good} \x00\x1b[2J\x85ü\r\n".encode()),
-}
-GOES_ON = {"b13 split", "b15 bare LF", "b15 bare CR", "b16 control bytes"}
-TIMES_OUT = {"b1 hang", "b12 drip"}
-CLOSES = {"b2 reset", "b3 close"}
-REPLIES = {"b4 421": 421, "b5 4yz": 451, "b6 5yz": 550}
+@pytest.fixture(scope="module")
+def bed(
+    servers: Servers,
+    _migrated: sql.Composed,
+    certificates: Certificates,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Testbed]:
+    """The testbed of all cases, on an empty database."""
+    with db.connect(servers.postgres_dsn) as conn:
+        conn.execute(_migrated)
+    with lay_out(servers, certificates, tmp_path_factory.mktemp("grid")) as made:
+        yield made
 
 
-@pytest.mark.parametrize("behaviour", BEHAVIOURS)
-@pytest.mark.parametrize("stage", SET_UP)
-def test_set_up(relay: Relay, stage: str, behaviour: str) -> None:
-    """Before MAIL: a session, or RelayUnavailable that names the stage; in time."""
-    login = {"username": "alice", "password": "secret"} if stage == "AUTH" else {}
-    relay.says(EHLO="250 AUTH PLAIN")
-    relay.says(**{stage: BEHAVIOURS[behaviour](GOOD.get(stage, "250"))})
-    began = time.monotonic()
-    if behaviour in GOES_ON or behaviour == "b7 other 2yz":
-        opened(relay, timeout=LIMIT, **login).close()
-        return
-    with pytest.raises(RelayUnavailable) as caught:
-        opened(relay, timeout=LIMIT, **login)
-    fault = caught.value
-
-    assert time.monotonic() - began < LIMIT.total_seconds() + 0.7
-    assert fault.timed_out == (behaviour in TIMES_OUT)
-    if behaviour == "b14 two at once":
-        # A banner's second reply is noticed before EHLO is said.
-        assert fault.stage is (Stage.EHLO if stage == "BANNER" else SET_UP[stage])
-        return
-    assert fault.stage is SET_UP[stage]
-    assert (fault.reply.code if fault.reply else None) == REPLIES.get(behaviour)
+# The table itself
 
 
-@pytest.mark.parametrize("behaviour", BEHAVIOURS)
-@pytest.mark.parametrize("stage", TRANSACTION)
-@pytest.mark.parametrize("pipelining", [True, False], ids=["pipelined", "one by one"])
-def test_transaction(relay: Relay, pipelining: bool, stage: str, behaviour: str) -> None:
-    """From MAIL on: one outcome, in time, unknown only after the dot; the next is its own."""
-    relay.offers(*(PIPELINED if pipelining else ONE_BY_ONE))
-    relay.says(**{stage: [BEHAVIOURS[behaviour](GOOD.get(stage, "250"))]})
-    session = opened(relay, timeout=LIMIT, dot_timeout=LIMIT)
-    began = time.monotonic()
+def test_the_grid_has_every_cell_and_those_left_out_say_why() -> None:
+    """14 phases by 16 behaviours: 224 cells, each tried, or impossible for a written reason."""
+    cells = {(phase, number) for phase in places.TITLES for number in behaviours.TITLES}
+    tried = {case.cell for case in CASES}
 
-    transaction = send(session)
-
-    assert time.monotonic() - began < LIMIT.total_seconds() + 0.7
-    expect(transaction, TRANSACTION[stage], behaviour)
-    verdict = judge(transaction, own_identity=False).recipients[0].result
-    assert (verdict is Result.UNKNOWN) == (stage == "DOT" and transaction.broken is not None)
-    if verdict is Result.ACCEPTED:
-        assert len(relay.accepted) == 1
-    copies = len(relay.accepted)
-
-    # Whatever happened, the next message is judged by its own replies and arrives once.
-    following = send(session)
-
-    assert following.broken is None
-    assert following.reply == Reply(250, "2.0.0", "Ok: queued")
-    assert len(relay.accepted) == copies + 1
-    session.close()
+    assert len(cells) == 224
+    assert tried | set(NOT_POSSIBLE) == cells
+    assert tried.isdisjoint(NOT_POSSIBLE)
+    assert all(len(reason.split()) > 5 for reason in NOT_POSSIBLE.values())
+    assert len({place.words for place in PLACES}) == len(PLACES)
 
 
-def expect(transaction: Transaction, stage: Stage, behaviour: str) -> None:
-    """Compare with what the cell of *stage* and *behaviour* must give."""
-    is_dot = stage is Stage.END_OF_DATA
-    if behaviour in GOES_ON or (behaviour == "b7 other 2yz" and stage is not Stage.DATA):
-        assert transaction.broken is None
-        assert transaction.stage is Stage.END_OF_DATA
-        assert transaction.reply is not None
-        assert transaction.reply.text.isprintable()
-        return
-    if behaviour == "b14 two at once":
-        # The second is noticed wherever it would be taken for the answer to something else.
-        assert transaction.broken is (None if is_dot else Broken.PROTOCOL)
-        assert transaction.dot_sent == is_dot
-        return
-    assert transaction.stage is stage
-    if behaviour in REPLIES:
-        assert transaction.broken is None
-        assert transaction.reply is not None
-        assert transaction.reply.code == REPLIES[behaviour]
-    elif behaviour in TIMES_OUT:
-        assert transaction.broken is Broken.TIMEOUT
-    elif behaviour in CLOSES:
-        assert transaction.broken is Broken.CLOSED
+def test_every_case_is_met_by_exactly_one_rule_and_every_rule_is_used() -> None:
+    """Nothing is left to the order of the rules."""
+    met = {case.name: [rule for rule in RULES if rule.meets(case)] for case in CASES}
+
+    assert {name: rules for name, rules in met.items() if len(rules) != 1} == {}
+    assert [rule for rule in RULES if not any(map(rule.meets, CASES))] == []
+
+
+# The cells
+
+
+def _parameters() -> Iterator[object]:
+    for case in CASES:
+        marks = [pytest.mark.slow] if case.behaviour.waits else []
+        yield pytest.param(case, id=case.name.replace(" ", "-"), marks=marks)
+
+
+@pytest.mark.parametrize("case", list(_parameters()))
+def test_a_cell_of_the_grid(bed: Testbed, case: Case) -> None:
+    """One outcome, the one of the rules, in time; and the next message is not harmed."""
+    relay = bed.relays[case.place.kind]
+    sender = bed.sender(case.place.kind, is_short=case.behaviour.waits)
+    relay.hangs_up()
+    bed.close_breaker()
+    eventually(lambda: bed.breaker(case.place.kind, sender) != "open")
+    wanted = expected(case)
+    delivery_id = bed.deliver(case.place.recipients, case.place.size)
+    sessions = relay.sessions
+
+    with disturbance(case, relay):
+        began = time.monotonic()
+        assert sender.step() is True
+        took = time.monotonic() - began
+
+        assert took < limit_of(case) + MARGIN
+        compare(bed, case, delivery_id, wanted)
+        assert bed.copies(case.place.kind, delivery_id) == wanted.copies
+        assert bed.breaker(case.place.kind, sender) == wanted.breaker
+        assert bed.leased() == 0
+        if wanted.breaker == "open":
+            tried = relay.sessions
+            assert sender.step() is False
+            assert relay.sessions == tried
+            bed.close_breaker()
+        if case.place.words == "P12 between" and wanted.is_kept is False:
+            bed.notices(sender)
+    before = bed.state(delivery_id)
+    the_next_arrives(bed, case, sender, relay)
+
+    if wanted.status == "queued":  # it was ready again, and is sent by now
+        first, second = bed.attempts(delivery_id)
+        assert [first] == before[2]
+        assert (second.status, second.outcome) == ("provider_accepted", "success")
+        assert row(bed.conn, delivery_id)["cycle_attempt"] == 1
+        assert bed.copies(case.place.kind, delivery_id) == 1
     else:
-        assert transaction.broken is Broken.PROTOCOL
-    assert transaction.dot_sent == is_dot
+        assert bed.state(delivery_id) == before
+        assert bed.copies(case.place.kind, delivery_id) == wanted.copies
+    if wanted.is_kept is not None:
+        assert relay.sessions == sessions + (1 if wanted.is_kept else 2)
+
+
+def compare(bed: Testbed, case: Case, delivery_id: UUID, wanted: Expected) -> None:
+    """Compare what is recorded about the first attempt with what must be."""
+    delivery = row(bed.conn, delivery_id)
+    (attempt,) = bed.attempts(delivery_id)
+    recipients = recipient_statuses(bed.conn, delivery_id)
+    left = "uncertain" if wanted.status == "uncertain" else "open"
+
+    assert (delivery["status"], attempt.status, attempt.outcome, attempt.stage) == (
+        wanted.status,
+        wanted.attempt,
+        wanted.outcome,
+        wanted.stage,
+    )
+    said = str(case.behaviour.act(case.place.replies))[:3]
+    assert attempt.reply_code == (int(said) if wanted.code == SAID else wanted.code)
+    assert delivery["cycle_attempt"] == int(wanted.is_burnt)
+    assert attempt.summary.isprintable()
+    assert 0 < len(attempt.summary) <= 512
+    assert sorted(recipients) == sorted(
+        ["accepted"] * wanted.accepted
+        + ["refused"] * wanted.refused
+        + [left] * (case.place.recipients - wanted.accepted - wanted.refused)
+    )
+
+
+def the_next_arrives(bed: Testbed, case: Case, sender: Sender, relay: Relay) -> None:
+    """Deliver another one, known by a reply that is given to nothing else."""
+    own_words = f"queued as {case.name}"
+    relay.says(DOT=f"250 2.0.0 {own_words}")
+    following = bed.deliver(size=case.place.size)
+
+    eventually(
+        lambda: sender.step() is False and row(bed.conn, following)["status"] == "sent", within=10
+    )
+
+    (attempt,) = bed.attempts(following)
+    assert (attempt.status, attempt.outcome) == ("provider_accepted", "success")
+    assert (attempt.reply_code, attempt.summary) == (250, own_words)
+    assert bed.copies(case.place.kind, following) == 1

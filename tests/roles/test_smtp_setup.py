@@ -2,22 +2,24 @@
 
 import socket
 import ssl
+import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.smtp import Session, SmtpSettings
 from mailworkers.adapters.smtp_settings import tls_context
 from mailworkers.core.errors import RelayUnavailable
 from mailworkers.core.states import Stage
 from tests.eventually import eventually
-from tests.relay import Certificates, Relay, Step, drip, hang, late, raw, reset
-from tests.sessions import opened, send, settings_for
+from tests.relay import Certificates, Relay, Step, drip, hang, late, listen, raw, reset, then
+from tests.sessions import no_answer_to_syn, opened, send, settings_for
 
 PASSWORD = "hunter2-geheim"
 LOGIN = {"username": "alice", "password": PASSWORD}
@@ -39,6 +41,49 @@ def test_a_session_learns_what_the_relay_offers(relay: Relay) -> None:
     assert session.relay == relay.addr
     assert relay.commands[0] == ["EHLO mail.example.com"]
     session.close()
+
+
+@pytest.mark.parametrize("said", ["500 5.5.1 what?", "502 not implemented"])
+def test_a_relay_that_does_not_know_ehlo_is_greeted_with_helo(relay: Relay, said: str) -> None:
+    """RFC 5321 section 2.2.1; such a relay offers nothing, and takes mail one command at a time."""
+    relay.says(EHLO=said)
+    session = opened(relay)
+
+    assert send(session).dot_sent
+    assert relay.commands[0][:2] == ["EHLO localhost", "HELO localhost"]
+    assert relay.accepted[0].mail == "MAIL FROM:<sender@example.com>"
+    session.close()
+
+
+@pytest.mark.parametrize(
+    "said", ["550 5.7.1 no", "501 5.5.4 bad name", "504 no", "554 no", "421 x"]
+)
+def test_a_relay_that_refuses_us_at_ehlo_is_not_asked_again(relay: Relay, said: str) -> None:
+    """F-S05: it knows the word and does not want us; HELO would not change its mind."""
+    relay.says(EHLO=said)
+
+    fault = fault_of(relay)
+
+    assert (fault.stage, fault.reply and fault.reply.code) == (Stage.EHLO, int(said[:3]))
+    assert relay.commands == [["EHLO localhost"]]
+
+
+def test_helo_is_no_way_around_tls_or_a_login(relay: Relay) -> None:
+    """Whoever sits in between could answer 502 to EHLO."""
+    relay.says(EHLO="502 no")
+    relay.users = {"alice": PASSWORD}
+
+    assert fault_of(relay, tls="starttls").stage is Stage.STARTTLS
+    assert fault_of(relay, tls="opportunistic", **LOGIN).stage is Stage.AUTH
+    assert not any("AUTH" in line or "MAIL" in line for talk in relay.commands for line in talk)
+
+
+def test_a_refused_helo_is_a_fault_of_ehlo(relay: Relay) -> None:
+    relay.says(EHLO="502 no", HELO="550 5.7.1 go away")
+
+    fault = fault_of(relay)
+
+    assert (fault.stage, fault.reply and fault.reply.code) == (Stage.EHLO, 550)
 
 
 # Connecting
@@ -67,22 +112,157 @@ def test_a_name_without_address_is_a_fault_of_connect(relay: Relay, host: str) -
     assert fault.stage is Stage.CONNECT
 
 
+Addresses = Callable[..., None]
+
+
+@pytest.fixture
+def resolves(monkeypatch: pytest.MonkeyPatch, relay: Relay) -> Addresses:
+    """Make every name resolve to `(family, host)` pairs, at the port of `relay`."""
+
+    def answer(*found: tuple[int, str]) -> None:
+        addresses = [
+            (family, socket.SOCK_STREAM, 6, "", (host, relay.port) + (0, 0) * (":" in host))
+            for family, host in found
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param((socket.AF_INET6, "fe80::1"), id="IPv6 that goes nowhere"),
+        pytest.param((socket.AF_DECnet, "127.0.0.1"), id="a family the kernel does not have"),
+        pytest.param((socket.AF_INET, "127.0.0.3"), id="an address that refuses"),
+    ],
+)
+def test_an_address_that_cannot_be_had_is_followed_by_the_next(
+    relay: Relay, resolves: Addresses, first: tuple[int, str]
+) -> None:
+    """F-S21: no IPv6 here, or none that works, is no reason not to deliver over IPv4."""
+    resolves(first, (socket.AF_INET, "127.0.0.1"))
+    session = opened(relay, host="relay.test")
+
+    assert send(session).dot_sent
+    session.close()
+
+
+def test_an_address_that_swallows_everything_gets_only_its_share_of_the_time(
+    relay: Relay, resolves: Addresses
+) -> None:
+    """F-S21: the others are tried within the same deadline."""
+    resolves((socket.AF_INET, "127.0.0.2"), (socket.AF_INET, "127.0.0.1"))
+    with no_answer_to_syn(relay.port, "127.0.0.2"):
+        session = opened(relay, host="relay.test", timeout=timedelta(seconds=2))
+
+    assert any("connected to 127.0.0.1" in line for line in session.transcript)
+    session.close()
+
+
+def test_of_fifty_addresses_a_few_are_tried(relay: Relay, resolves: Addresses) -> None:
+    """F-S21: the next try begins at the front again, or where the resolver turned the list to."""
+    resolves(*[(socket.AF_INET, f"127.0.1.{number}") for number in range(1, 51)])
+    session = Session(settings_for(relay, host="relay.test"))
+
+    with pytest.raises(RelayUnavailable) as caught:
+        session.open()
+
+    assert caught.value.stage is Stage.CONNECT
+    assert 1 < len([line for line in session.transcript if "127.0.1." in line]) < 10
+
+
+def test_a_resolver_that_hangs_holds_us_no_longer_than_the_timeout(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F-S21: getaddrinfo knows no deadline, ours holds all the same, and ticks go on."""
+    released = threading.Event()
+
+    def hang(*_: object, **__: object) -> None:
+        released.wait(30)
+        raise socket.gaierror(socket.EAI_AGAIN, "too late")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    session = Session(settings_for(relay, host="relay.test", timeout=timedelta(seconds=0.7)))
+    ticks: list[float] = []
+    began = time.monotonic()
+
+    with pytest.raises(RelayUnavailable) as caught:
+        session.open(lambda: ticks.append(time.monotonic()))
+
+    took = time.monotonic() - began
+    released.set()
+    assert (caught.value.stage, caught.value.timed_out) == (Stage.CONNECT, True)
+    assert "resolver" in caught.value.reason
+    assert took < 1.7
+    assert len(ticks) >= 2
+
+
+def test_a_host_without_threads_to_spare_is_a_fault_of_connect(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F-S23: as a host without descriptors; the sender lives."""
+
+    def no_more(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_more)
+    session = Session(settings_for(relay, host="relay.test"))
+
+    with pytest.raises(RelayUnavailable, match="can't start new thread") as caught:
+        session.open()
+
+    assert caught.value.stage is Stage.CONNECT
+
+
+@pytest.mark.parametrize("code", [socket.EAI_NONAME, socket.EAI_AGAIN, socket.EAI_FAIL])
+def test_a_resolver_that_fails_is_a_fault_of_connect_with_its_reason(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """F-S21: NXDOMAIN, SERVFAIL, a loop of CNAMEs: all come out of getaddrinfo as an error."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror(code, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+
+    fault = fault_of(relay, host="relay.test")
+
+    assert (fault.stage, fault.reason) == (Stage.CONNECT, "Name or service not known")
+
+
+def test_our_own_name_is_asked_of_nobody(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch, make_settings: Callable[..., Settings]
+) -> None:
+    """F-S22: smtplib would ask a resolver; ours is a setting, or what the host is called."""
+
+    def forbidden(*_: object) -> str:
+        raise AssertionError("a resolver was asked")
+
+    for name in ("getfqdn", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo"):
+        monkeypatch.setattr(socket, name, forbidden)
+    monkeypatch.setattr(socket, "gethostname", lambda: "mail")
+
+    settings = make_settings(MAIL_SMTP_ADDR=relay.addr, MAIL_SMTP_HELO="").smtp_settings()
+    session = Session(settings)
+    session.open()
+    session.close()
+
+    assert relay.commands[0][0] == "EHLO [127.0.0.1]"
+
+
 def test_a_full_backlog_does_not_hold_us_longer_than_the_timeout() -> None:
     """Nothing answers the SYN: the deadline covers connecting too."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        port = listener.getsockname()[1]
-        with socket.create_connection(("127.0.0.1", port)):
-            settings = SmtpSettings("127.0.0.1", port, tls="none", timeout=timedelta(seconds=0.4))
-            began = time.monotonic()
-            ticks: list[float] = []
-            with pytest.raises(RelayUnavailable) as caught:
-                Session(settings).open(lambda: ticks.append(time.monotonic()))
+    with no_answer_to_syn() as port:
+        settings = SmtpSettings("127.0.0.1", port, tls="none", timeout=timedelta(seconds=0.4))
+        began = time.monotonic()
+        ticks: list[float] = []
+        with pytest.raises(RelayUnavailable) as caught:
+            Session(settings).open(lambda: ticks.append(time.monotonic()))
 
     assert caught.value.stage is Stage.CONNECT
     assert caught.value.timed_out
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 1.4
     assert ticks
 
 
@@ -183,6 +363,21 @@ def test_a_wrong_certificate_is_a_fault_of_starttls(
     assert fault.stage is Stage.STARTTLS
     assert reason in fault.reason
     assert all(not line.startswith("MAIL") for line in relay.commands[0])
+
+
+def test_a_relay_that_knows_only_an_old_tls_gets_no_mail(
+    tls_relay: Relay, certificates: Certificates
+) -> None:
+    """F-S20: its ServerHello says TLS 1.0; 1.2 is the least."""
+    hello = b"\x03\x01" + bytes(32) + b"\x00" + b"\xc0\x13" + b"\x00"
+    handshake = b"\x02" + len(hello).to_bytes(3, "big") + hello
+    record = b"\x16\x03\x01" + len(handshake).to_bytes(2, "big") + handshake
+    tls_relay.says(TLS=then(listen, raw(record)))
+
+    fault = fault_of(tls_relay, tls="starttls", ca_file=certificates.ca)
+
+    assert fault.stage is Stage.STARTTLS
+    assert "PROTOCOL" in fault.reason
 
 
 @pytest.mark.parametrize("mode", ["starttls", "implicit"])
@@ -431,6 +626,20 @@ def test_a_relay_that_repeats_the_password_does_not_make_us_tell_it(
     assert fault.stage is Stage.AUTH
     assert PASSWORD not in "".join(traceback.format_exception(fault))
     assert PASSWORD not in repr(fault.reply)
+
+
+@pytest.mark.parametrize("at", ["MAIL", "RCPT", "DATA", "DOT"])
+@pytest.mark.parametrize("said", ["550 5.1.1 {}", "250 ok {}", "999 {}"])
+def test_a_relay_that_repeats_the_password_later_does_not_make_us_keep_it(
+    relay: Relay, at: str, said: str
+) -> None:
+    """X-31: what a transaction returns goes into the journal, the database and the logs."""
+    relay.users = {"alice": PASSWORD}
+    relay.says(**{at: raw(said.format(PASSWORD).encode() + b"\r\n")})
+    session = opened(relay, **LOGIN)
+
+    assert PASSWORD not in repr(send(session))
+    session.close()
 
 
 # The settings themselves

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
@@ -115,6 +115,8 @@ EVENTS: list[tuple[Act, str, str, dict[str, Any], dict[str, float]]] = [
     (lambda t: t.entry_vanished("17-0"),
      "ERROR", "stream entry vanished", {"stream_entry_id": "17-0"},
      {"mail_stream_commands_vanished_total": 1}),
+    (lambda t: t.group_made_anew(), "ERROR", "consumer group made anew", {},
+     {"mail_stream_commands_group_lost_total": 1}),
     (lambda t: t.store_lost("redis", "Connection refused"),
      "ERROR", "store lost", {"dependency": "redis"}, {"mail_store_lost_total{store=redis}": 1}),
     (lambda t: t.store_returned("redis", 3.25),
@@ -131,6 +133,12 @@ EVENTS: list[tuple[Act, str, str, dict[str, Any], dict[str, float]]] = [
     (lambda t: t.role_stopped("signal"), "INFO", "role stopped", {"reason": "signal"}, {}),
     (lambda t: t.setting_doubted("X is odd"),
      "WARN", "setting is doubtful", {"detail": "X is odd"}, {}),
+    (lambda t: t.clock_is_off(timedelta(hours=-1)),
+     "ERROR", "host clock is off", {"skew_seconds": -3600}, {}),
+    (lambda t: t.delivery_requeued(DELIVERY, "api", "failed", "queued", TRACEPARENT),
+     "INFO", "mail delivery requeued", {"before": "failed", "status": "queued"}, {}),
+    (lambda t: t.cancel_requested(DELIVERY, "api", 2, TRACEPARENT),
+     "INFO", "mail delivery cancel requested", {"attempt_no": 2}, {}),
 ]
 # fmt: on
 
@@ -157,7 +165,7 @@ def test_each_event_has_its_text_its_level_its_facts_and_its_numbers(
 
 def test_every_event_text_is_described(listener: Listener) -> None:
     """The runbook lists them all."""
-    written = {event for _, _, event, _, _ in EVENTS} | {events.LEVEL_CHANGED}
+    written = {event for _, _, event, _, _ in EVENTS} | {events.LEVEL_CHANGED, events.LINES_LOST}
 
     assert written == set(events.EVENTS)
 

@@ -276,7 +276,7 @@ def _settle(status: Status, end: RecipientStatus) -> Case:
 
 def _settle_late(conn: db.Connection) -> Act:
     rows = conn.execute(
-        "UPDATE attempts a SET status = 'abandoned' FROM ("
+        "UPDATE attempts a SET status = 'abandoned', outcome = 'unknown' FROM ("
         " SELECT delivery_id, attempt_no FROM deliveries WHERE status = 'deferred' LIMIT %s"
         ") d WHERE (a.delivery_id, a.attempt_no) = (d.delivery_id, d.attempt_no)"
         " RETURNING a.delivery_id, a.lease_token",

@@ -23,7 +23,13 @@ from mailworkers.adapters.store.clock import (
     promote_due,
     reclaim,
 )
-from mailworkers.adapters.store.heartbeats import beat, database_time, forget_processes, leave
+from mailworkers.adapters.store.heartbeats import (
+    beat,
+    database_time,
+    forget_processes,
+    leave,
+    other_installations,
+)
 from mailworkers.adapters.store.leases import (
     Leased,
     LeasedRow,
@@ -65,6 +71,7 @@ __all__ = [
     "leave",
     "load_mime",
     "next_due",
+    "other_installations",
     "promote_due",
     "reclaim",
     "requeue",

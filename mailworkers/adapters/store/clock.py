@@ -6,7 +6,8 @@ from uuid import UUID
 
 import msgspec
 
-from mailworkers.adapters.db import Connection, run
+from mailworkers.adapters.crash_points import Point, when_answered, when_sent
+from mailworkers.adapters.db import Connection, run, run_transaction
 
 
 class ExpiredLease(msgspec.Struct, frozen=True):
@@ -46,6 +47,8 @@ class Overdue(msgspec.Struct, frozen=True):
 
 def promote_due(conn: Connection, *, limit: int) -> int:
     """Make up to *limit* due deliveries ready, oldest first; return how many."""
+    when_sent(Point.PROMOTING, conn)
+    when_answered(Point.PROMOTED, conn)
     return len(run(conn, "promote_due", limit=limit))
 
 
@@ -56,6 +59,7 @@ def expired_leases(conn: Connection, *, limit: int) -> list[ExpiredLease]:
 
 def reclaim(conn: Connection, reclaims: Sequence[Reclaim]) -> dict[UUID, str]:
     """Take leases back; return the new status of those that had still not been settled."""
+    when_sent(Point.RECLAIMING, conn)
     rows = run(
         conn,
         "reclaim",
@@ -69,8 +73,20 @@ def reclaim(conn: Connection, reclaims: Sequence[Reclaim]) -> dict[UUID, str]:
 
 
 def expire_overdue(conn: Connection, *, limit: int) -> list[Overdue]:
-    """End up to *limit* waiting deliveries that are past their `expires_at`."""
-    return [Overdue(*row) for row in run(conn, "expire_overdue", limit=limit)]
+    """End up to *limit* waiting deliveries that are past their `expires_at`.
+
+    What is decided by is read under the locks: somebody may have been served a moment before.
+    """
+
+    def work() -> list[Overdue]:
+        held = run(conn, "hold_overdue", limit=limit)
+        if not held:
+            return []
+        delivery_ids, attempt_nos = map(list, zip(*held, strict=True))
+        rows = run(conn, "expire_overdue", delivery_ids=delivery_ids, attempt_nos=attempt_nos)
+        return [Overdue(*row) for row in rows]
+
+    return run_transaction(conn, work)
 
 
 def end_pauses(conn: Connection) -> int:

@@ -1,6 +1,6 @@
 """Signs of life of processes."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -47,3 +47,11 @@ def leave(conn: Connection, process_id: UUID) -> None:
 def forget_processes(conn: Connection) -> int:
     """Forget processes that have been silent for a day; return how many."""
     return len(run(conn, "forget_processes"))
+
+
+def other_installations(
+    conn: Connection, *, works_with: str, silence: timedelta
+) -> list[tuple[str, str, str]]:
+    """Return role, host and what it works with of one living process for each other such text."""
+    rows = run(conn, "other_installations", works_with=works_with, silence=silence)
+    return [(role, host, other) for role, host, other in rows]

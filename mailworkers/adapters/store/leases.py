@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from mailworkers.adapters.crash_points import Point, when_answered, when_sent
 from mailworkers.adapters.db import Connection, run
 
 
@@ -78,6 +79,8 @@ def lease_ready(
 
     The lease of a row ends *lease* plus its size / 64 KiB/s from now.
     """
+    when_sent(Point.LEASING, conn)
+    when_answered(Point.LEASE_COMMITTED, conn)
     rows = run(
         conn,
         "lease_ready",
@@ -96,9 +99,15 @@ def lease_ready(
 def hand_back(conn: Connection, *, leased_by: UUID, held: Sequence[UUID]) -> int:
     """Give up every lease of *leased_by* but those on *held*; return how many there were.
 
-    For leases that were certainly not started, and those whose answer never came.
+    For leases that were certainly not started, and those whose answer never came. What it gives up
+    is read first, so that no later lease of the same holder can be meant.
     """
-    return len(run(conn, "hand_back", leased_by=leased_by, held=list(held)))
+    leases = run(conn, "leases_of", leased_by=leased_by, held=list(held))
+    if not leases:
+        return 0
+    delivery_ids, lease_tokens = zip(*leases, strict=True)
+    rows = run(conn, "hand_back", delivery_ids=list(delivery_ids), lease_tokens=list(lease_tokens))
+    return len(rows)
 
 
 def load_mime(conn: Connection, delivery_id: UUID) -> bytes | None:

@@ -5,26 +5,26 @@ the reason to itself. This one connects in the caller's thread, so that an absen
 answer at once, and a server that froze is noticed by a clock of ours.
 """
 
-import os
 import select
-import socket
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 
-import psycopg
 from psycopg.pq import TransactionStatus
 
-from mailworkers.adapters.db import Connection, connection_parameters, translated
+from mailworkers.adapters.db import Connection, connection_parameters
+from mailworkers.adapters.primaries import connect_primary
+from mailworkers.adapters.sqlstates import translated
+from mailworkers.adapters.watchdog import Watchdog
 from mailworkers.core.errors import StoreUnavailable
 
-__all__ = ["PATIENCE", "Connection", "Pool", "Watchdog"]
+__all__ = ["PATIENCE", "Connection", "Pool"]
 
 PATIENCE = timedelta(seconds=2)
-_TICK = timedelta(milliseconds=250)
+# The server gives up first where it can.
+_GRACE = timedelta(milliseconds=250)
 
 
 class Pool:
@@ -47,7 +47,7 @@ class Pool:
         self._size = size
         self._permits = threading.BoundedSemaphore(size)
         self._idle: deque[Connection] = deque()
-        self._watchdog = Watchdog(limit + _TICK)
+        self._watchdog = Watchdog(limit + _GRACE)
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
@@ -76,7 +76,7 @@ class Pool:
                 if not _has_been_left(conn):
                     return conn
                 conn.close()
-        return psycopg.connect(**self._parameters, autocommit=True)
+        return connect_primary(self._parameters)
 
     def _give_back(self, conn: Connection) -> None:
         if conn.closed or conn.info.transaction_status != TransactionStatus.IDLE:
@@ -101,50 +101,3 @@ def _has_been_left(conn: Connection) -> bool:
     watch = select.poll()
     watch.register(conn.fileno(), select.POLLIN)
     return bool(watch.poll(0))
-
-
-class Watchdog:
-    """Cuts the connections whose thread has waited longer than *limit* for the server.
-
-    A frozen server acknowledges packets and never answers: neither statement_timeout nor the
-    kernel's timeouts see it.
-    """
-
-    def __init__(self, limit: timedelta) -> None:
-        self._limit = limit.total_seconds()
-        self._watched: dict[object, tuple[float, Connection]] = {}
-        self._lock = threading.Lock()
-        self._closed = threading.Event()
-        threading.Thread(target=self._patrol, name="watchdog", daemon=True).start()
-
-    @contextmanager
-    def watching(self, conn: Connection) -> Iterator[None]:
-        """Watch *conn* while the block runs."""
-        key = object()
-        with self._lock:
-            self._watched[key] = (time.monotonic() + self._limit, conn)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._watched.pop(key, None)
-
-    def _patrol(self) -> None:
-        while not self._closed.wait(_TICK.total_seconds()):
-            now = time.monotonic()
-            with self._lock:
-                # Under the lock: once its block has ended, a connection is no longer ours to cut.
-                for key, (deadline, conn) in list(self._watched.items()):
-                    if now > deadline:
-                        del self._watched[key]
-                        _cut(conn)
-
-    def close(self) -> None:
-        """Stop watching."""
-        self._closed.set()
-
-
-def _cut(conn: Connection) -> None:
-    """End the network connection below *conn*: whoever waits for it is told at once."""
-    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(conn.fileno())) as same:
-        same.shutdown(socket.SHUT_RDWR)

@@ -12,7 +12,8 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from mailworkers.adapters.db import SQL, Connection, run, translated
+from mailworkers.adapters.db import SQL, Connection, run
+from mailworkers.adapters.sqlstates import translated
 from mailworkers.core.states import (
     AttemptOutcome,
     AttemptStatus,

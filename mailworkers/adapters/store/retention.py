@@ -5,6 +5,7 @@ from uuid import UUID
 
 import msgspec
 
+from mailworkers.adapters.crash_points import Point, when_sent
 from mailworkers.adapters.db import Connection, run
 
 
@@ -41,6 +42,7 @@ def delete_payloads(conn: Connection, delivery_ids: list[UUID]) -> int:
 
 def delete_deliveries(conn: Connection, *, keep: timedelta, limit: int) -> int:
     """Delete up to *limit* deliveries that ended more than *keep* ago, with all their rows."""
+    when_sent(Point.DELETING, conn)
     return len(run(conn, "delete_deliveries", keep=keep, limit=limit))
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from mailworkers.adapters.crash_points import Point, when_answered, when_sent
 from mailworkers.adapters.db import Connection, run
 from mailworkers.core.settlement import Settlement
 
@@ -26,6 +27,8 @@ class Settled(msgspec.Struct, frozen=True):
 
 def settle(conn: Connection, settlements: Sequence[Settlement]) -> dict[UUID, Settled]:
     """Record *settlements*; a delivery missing from the answer was not ours any more."""
+    when_sent(Point.SETTLING, conn)
+    when_answered(Point.SETTLE_COMMITTED, conn)
     rows = run(
         conn,
         "settle",

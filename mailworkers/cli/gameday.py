@@ -1,0 +1,174 @@
+"""`mailworkers gameday`: what goes wrong in production, done on purpose and judged."""
+
+import json
+import secrets
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from mailworkers.cli.output import json_option, print_json, print_table
+from mailworkers.embedded.binaries import Source
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_SHARED = (
+    click.option("--seed", type=int, help="Repeats the plan and the commands of a run."),
+    click.option("--senders", type=click.IntRange(1, 32), default=3, show_default=True),
+    click.option(
+        "--servers",
+        type=click.Choice([source.value for source in Source]),
+        default=Source.AUTO.value,
+        show_default=True,
+        help="PostgreSQL and Valkey or Redis: from Python wheels, from the system, or whichever "
+        "is there.",
+    ),
+    click.option(
+        "--report",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Write the report into this file, as JSON.",
+    ),
+    click.option("--keep", is_flag=True, help="Keep ledgers, logs and data of a good run, too."),
+    json_option,
+)
+
+
+def _shared_options(command: Command) -> Command:
+    """Give *command* the options of every game day."""
+    for option in reversed(_SHARED):
+        command = option(command)
+    return command
+
+
+@click.group()
+def gameday() -> None:
+    """Break things on purpose and judge what became of the mail.
+
+    Stores, relay and roles are started here and removed at the end, whatever MAIL_* or DATABASE_URL
+    say. The verdict is read from ledgers and tables by code that shares nothing with the service.
+    """
+
+
+@gameday.group()
+def run() -> None:
+    """Do one game day; the exit code is 0 only when nothing was violated."""
+
+
+@gameday.command("list")
+@json_option
+def list_(*, as_json: bool) -> None:
+    """Show every game day."""
+    rows = [(name, day.get_short_help_str(limit=200)) for name, day in sorted(run.commands.items())]
+    if as_json:
+        print_json([{"name": name, "does": does} for name, does in rows])
+    else:
+        print_table(("name", "does"), rows)
+
+
+@run.command()
+@click.option("--messages", type=click.IntRange(1), default=6000, show_default=True)
+@click.option(
+    "--kills",
+    type=click.IntRange(0),
+    default=40,
+    show_default=True,
+    help="SIGKILLs of roles; other faults in proportion. 0: no fault at all.",
+)
+@click.option("--seconds", type=float, help="Length of the load.  [default: by the two above]")
+@click.option(
+    "--short-lived", is_flag=True, help="Let retention delete what is a minute old meanwhile."
+)
+@_shared_options
+def chaos(*, messages: int, kills: int, seconds: float | None, **shared: Any) -> None:
+    """Kill, freeze, cut and empty everything at random while mail flows; nothing may be lost."""
+    from mailworkers.gameday.chaos import chaos as scenario
+    from mailworkers.gameday.chaos import natural_seconds
+    from mailworkers.gameday.report import tell
+    from mailworkers.gameday.running import Run
+
+    asked = Run(
+        messages=messages,
+        kills=kills,
+        terms=kills // 5,
+        seed=_seed(shared),
+        seconds=seconds or natural_seconds(messages, kills),
+        senders=shared["senders"],
+        servers=shared["servers"],
+        is_short_lived=shared["short_lived"],
+    )
+    _do(asked, scenario, tell, shared)
+
+
+@run.command()
+@click.option("--messages", type=click.IntRange(1), default=20_000, show_default=True)
+@click.option(
+    "--restarts",
+    "terms",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="SIGTERMs of single roles at work.",
+)
+@click.option("--seconds", type=float, help="Length of the load.  [default: by the two above]")
+@_shared_options
+def restarts(*, messages: int, terms: int, seconds: float | None, **shared: Any) -> None:
+    """Restart single roles at random while mail flows; nothing may be lost, doubled or in doubt."""
+    from mailworkers.gameday.report import tell
+    from mailworkers.gameday.restarts import natural_seconds
+    from mailworkers.gameday.restarts import restarts as scenario
+    from mailworkers.gameday.running import Run
+
+    asked = Run(
+        messages=messages,
+        kills=0,
+        terms=terms,
+        seed=_seed(shared),
+        seconds=seconds or natural_seconds(messages, terms),
+        senders=shared["senders"],
+        servers=shared["servers"],
+    )
+    _do(asked, scenario, tell, shared)
+
+
+@run.command()
+@click.option("--keys", type=click.IntRange(1), default=10_000, show_default=True)
+@click.option("--copies", type=click.IntRange(2, 1000), default=64, show_default=True)
+@_shared_options
+def duplicates(*, keys: int, copies: int, **shared: Any) -> None:
+    """Send each key many times at once, by stream and HTTP, over a restart of Redis."""
+    from mailworkers.gameday.duplicates import Duplicates
+    from mailworkers.gameday.duplicates import duplicates as scenario
+    from mailworkers.gameday.report import tell_duplicates
+
+    asked = Duplicates(keys, copies, _seed(shared), shared["senders"], shared["servers"])
+    _do(asked, scenario, tell_duplicates, shared)
+
+
+def _seed(shared: dict[str, Any]) -> int:
+    """Return the seed asked for, or one drawn now."""
+    return secrets.randbelow(1_000_000) if shared["seed"] is None else int(shared["seed"])
+
+
+def _do(asked: Any, scenario: Any, tell: Any, shared: dict[str, Any]) -> None:
+    """Run *scenario* in a directory of its own, show the report, exit 1 when it is not good."""
+    from mailworkers.bench.progress import Progress
+    from mailworkers.gameday.running import new_directory
+
+    directory = new_directory()
+    progress = Progress()
+    progress.say(f"{asked} in {directory}")
+    verdict, report = scenario(asked, directory, progress)
+    if shared["as_json"]:
+        print_json(report)
+    else:
+        click.echo(tell(report))
+    if shared["report"]:
+        shared["report"].write_text(json.dumps(report, indent=1, default=str) + "\n")
+    if verdict.is_good and not shared["keep"]:
+        shutil.rmtree(directory, ignore_errors=True)
+    elif not verdict.is_good:
+        click.echo(f"mailworkers: not good; everything is kept in {directory}", err=True)
+        sys.exit(1)
