@@ -1,0 +1,115 @@
+"""Another server takes over from the Redis that was: what its copy lacks, and how it is found."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailworkers.adapters import db
+from mailworkers.adapters.stream import GROUP
+from mailworkers.embedded.account import servers_account
+from mailworkers.embedded.servers import Servers
+from mailworkers.roles.consumer import Consumer
+from tests.crash.commands import STREAM, command_fields
+from tests.crash.stores.conftest import MakeSettings
+from tests.crash.stores.keyvalue import KeyValue, keyvalue
+from tests.crash.stores.proxy import Proxy
+from tests.crash.stores.turning import running
+from tests.eventually import eventually
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def first(servers: Servers, open_path: Path) -> Iterator[KeyValue]:
+    """Return the server that is the master at first."""
+    with keyvalue(servers, open_path / "first") as server:
+        yield server
+
+
+@pytest.fixture
+def second(servers: Servers, open_path: Path, first: KeyValue) -> Iterator[KeyValue]:
+    """Return its replica, in step."""
+    with keyvalue(
+        servers, open_path / "second", "--replicaof", "127.0.0.1", str(first.port)
+    ) as server:
+        eventually(lambda: _is_in_step(first, server), within=20)
+        yield server
+
+
+def _is_in_step(master: KeyValue, replica: KeyValue) -> bool:
+    info = replica.client().info("replication")
+    ahead = master.client().info("replication")["master_repl_offset"]
+    return bool(info.get("master_link_status") == "up" and info["slave_repl_offset"] == ahead)
+
+
+def _put(server: KeyValue, count: int) -> None:
+    client = server.client()
+    for fields in command_fields(count):
+        client.xadd(STREAM, fields)
+
+
+def _deliveries(conn: db.Connection) -> int:
+    row = conn.execute("SELECT count(*) FROM deliveries").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _left(server: KeyValue) -> int:
+    """Return how many entries are not acknowledged."""
+    group: Any = next(
+        g for g in server.client().xinfo_groups(STREAM) if g["name"] == GROUP.encode()
+    )
+    return int(group["pending"]) + int(group["lag"])
+
+
+def test_what_a_failover_makes_come_again_is_recognised(
+    first: KeyValue, second: KeyValue, conn: db.Connection, make_settings: MakeSettings
+) -> None:
+    """The replica has the entries and knows of no XACK: one delivery each all the same (F-R04)."""
+    with Proxy(("127.0.0.1", first.port)) as proxy:
+        settings = make_settings(MAIL_REDIS_MASTER_ADDR=proxy.addr)
+        with running(Consumer, settings) as turn:
+            _put(first, 5)
+            eventually(lambda: _is_in_step(first, second))
+            second.client().replicaof("NO", "ONE")
+            eventually(lambda: turn() or _deliveries(conn) == 5, within=20)
+            assert _left(first) == 0
+
+            proxy.lead_to(("127.0.0.1", second.port))
+            assert _left(second) == 5
+            _put(second, 3)
+            eventually(lambda: turn() or _left(second) == 0, within=20)
+
+    assert _deliveries(conn) == 8
+
+
+def test_sentinels_lead_to_the_new_master(
+    servers: Servers,
+    first: KeyValue,
+    second: KeyValue,
+    conn: db.Connection,
+    make_settings: MakeSettings,
+    open_path: Path,
+) -> None:
+    """The address is theirs to tell, at every new connection; the old master refuses writes."""
+    directory = servers_account().make_directory(open_path / "sentinel")
+    config = directory / "sentinel.conf"  # it writes down there what it has learnt
+    config.write_text(f"sentinel monitor mymaster 127.0.0.1 {first.port} 1\n")
+    servers_account().own(config)
+    with keyvalue(servers, directory, str(config), "--sentinel") as sentinel:
+        asker = sentinel.client()
+        eventually(lambda: asker.sentinel_slaves("mymaster"), within=20)
+        settings = make_settings(
+            MAIL_REDIS_SENTINELS=sentinel.addr, MAIL_REDIS_SENTINEL_MASTER="mymaster"
+        )
+        with running(Consumer, settings) as turn:
+            _put(first, 3)
+            eventually(lambda: turn() or _deliveries(conn) == 3, within=20)
+
+            asker.execute_command("SENTINEL FAILOVER", "mymaster")
+            eventually(lambda: turn() or second.client().role()[0] == b"master", within=30)
+            _put(second, 3)
+            eventually(lambda: turn() or _deliveries(conn) == 6, within=30)
+
+            assert _left(second) == 0
