@@ -52,7 +52,8 @@ RETURNING delivery_id;
 -- sender: queued, rendered -> sending, sent, suppressed, failed, dead_letter, uncertain, cancelled
 -- Leases up to n ready deliveries and opens their attempts. Lanes come in the order given; inside a
 -- lane the sources take turns, those after the one served last first. Recipients listed since (all
--- of them in stub mode) are dropped; when none is left the delivery ends here, by the recipients' rule.
+-- of them in stub mode) are dropped, as `uncertain` where the last attempt may have reached them; when
+-- none is left the delivery ends here, by the recipients' rule.
 -- Recipients are read as they were when the statement began, the row is locked as it is now: one that
 -- became ready anew in between is left for the next lease, or somebody served meanwhile would be
 -- served again.
@@ -74,27 +75,27 @@ WITH pair AS MATERIALIZED (
     ) ready
     LIMIT %(limit)s
 ), recipient AS MATERIALIZED (
-    SELECT r.delivery_id, r.ordinal, r.address, due.due_at, due.ready_at, r.status,
-        r.status = 'open' AND (%(stub)s OR EXISTS (
+    SELECT r.delivery_id, r.ordinal, r.address, due.due_at, due.ready_at, r.status AS was,
+        CASE WHEN r.status = 'open' AND (%(stub)s OR EXISTS (
             SELECT FROM suppressed_addresses s
             WHERE s.canonical = r.canonical AND s.scope IN ('*', due.source)
-              AND (s.expires_at IS NULL OR s.expires_at > clock_timestamp()))) AS is_listed
+              AND (s.expires_at IS NULL OR s.expires_at > clock_timestamp())))
+        THEN unless_doubtful(r.delivery_id, 'suppressed') ELSE r.status END AS status
     FROM due CROSS JOIN LATERAL (
         SELECT * FROM delivery_recipients WHERE delivery_id = due.delivery_id OFFSET 0
     ) r
 ), dropped AS (
-    UPDATE delivery_recipients r SET status = 'suppressed'
+    UPDATE delivery_recipients r SET status = x.status
     FROM recipient x
-    WHERE r.delivery_id = ANY (ARRAY(SELECT delivery_id FROM recipient WHERE is_listed))
-      AND x.is_listed AND r.delivery_id = x.delivery_id AND r.ordinal = x.ordinal
+    WHERE r.delivery_id = ANY (ARRAY(SELECT delivery_id FROM recipient WHERE status <> was))
+      AND x.status <> x.was AND r.delivery_id = x.delivery_id AND r.ordinal = x.ordinal
       AND r.status = 'open'
 ), envelope AS MATERIALIZED (
     SELECT delivery_id, due_at, ready_at,
-        array_agg(ordinal ORDER BY ordinal) FILTER (WHERE status = 'open' AND NOT is_listed) AS ordinals,
-        array_agg(address ORDER BY ordinal) FILTER (WHERE status = 'open' AND NOT is_listed) AS addresses,
+        array_agg(ordinal ORDER BY ordinal) FILTER (WHERE status = 'open') AS ordinals,
+        array_agg(address ORDER BY ordinal) FILTER (WHERE status = 'open') AS addresses,
         array_agg(DISTINCT status) FILTER (WHERE status <> 'open') AS closed,
-        CASE WHEN bool_and(status <> 'open' OR is_listed)
-             THEN status_when_open_become(delivery_id, 'suppressed') ELSE 'sending' END AS status
+        CASE WHEN bool_and(status <> 'open') THEN closing_status(array_agg(status)) ELSE 'sending' END AS status
     FROM recipient GROUP BY delivery_id, due_at, ready_at
 ), moved AS (
     UPDATE deliveries d SET
@@ -126,7 +127,7 @@ WITH pair AS MATERIALIZED (
         attempt_no, cycle_attempt, 'the other recipients were refused'
     FROM moved WHERE status IN ('failed', 'dead_letter')
 ), sized AS (
-    SELECT m.*, sum(m.mime_size) OVER (ORDER BY m.lane, m.ready_at, m.delivery_id) AS running_size
+    SELECT m.*, sum(m.mime_size) OVER (ORDER BY m.lane, m.ready_at, m.delivery_id) AS so_far
     FROM moved m
 )
 SELECT m.delivery_id, m.source, m.lane, m.status, m.payload_mode, m.mail_from, m.attempt_no,
@@ -134,7 +135,7 @@ SELECT m.delivery_id, m.source, m.lane, m.status, m.payload_mode, m.mail_from, m
     m.mime_size, m.failure, clock_timestamp(), coalesce(m.ordinals, '{}'),
     coalesce(m.addresses, '{}'), coalesce(m.closed, '{}'),
     (SELECT p.mime FROM delivery_payloads p WHERE p.delivery_id = m.delivery_id
-       AND m.status = 'sending' AND m.running_size <= %(mime_budget)s)
+       AND m.status = 'sending' AND m.so_far <= %(mime_budget)s)
 FROM sized m
 ORDER BY m.lane, m.ready_at, m.delivery_id;
 

@@ -22,6 +22,7 @@ LEASE_LOST = "lease lost"
 CORRECTED = "outcome corrected"
 ADOPTED = "journal adopted"
 LINES_LOST = "log lines lost"
+UNCOUNTED = "numbers not kept"
 CLOCK_OFF = "host clock is off"
 REQUEUED = "mail delivery requeued"
 CANCEL_REQUESTED = "mail delivery cancel requested"
@@ -47,6 +48,7 @@ EVENTS: Mapping[str, str] = {
     ADOPTED: "the journal of a dead sender was brought into the database; rows by their fate",
     LEASE_LOST: "a result was dropped since the lease had ended; another process decides",
     LINES_LOST: "`lines` before it could not be written: full disk, or nobody reads; mail went on",
+    UNCOUNTED: "a process found no room for its metric files and counts for nobody; mail goes on",
     CLOCK_OFF: "this host's clock is far from the database's, which is the one that counts",
     REQUEUED: "an operator lets an ended delivery be sent again; `before` is what it was",
     CANCEL_REQUESTED: "an operator withdraws what a sender has now: unless it is sent, it ends",

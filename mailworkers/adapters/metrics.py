@@ -5,8 +5,13 @@ environment variable read at import and its files are named by pid, so that ever
 one behind and a pid used twice shares one. Here a file belongs to a *slot*, the process's name,
 held by `flock` for its life. A restarted process goes on counting where the last one stopped; the
 number of files is the most processes of one name that ever ran at a time.
+
+Their space is allocated beforehand: touching a page of a mapped file for which a full disk has no
+room ends the process (SIGBUS), and that could be between a final dot and its reply. Where there is
+no room at the start, a process counts for nobody but goes on.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -29,6 +34,11 @@ from mailworkers.adapters.instruments import BY_NAME, INSTRUMENTS, Instrument, K
 MOST_SERIES = 64
 OTHER = "other"
 
+# For as many series as there can be, their names at their longest.
+SPACE = 256 * 1024
+
+_KEPT = (Kind.COUNTER, Kind.HISTOGRAM)
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _USED = struct.Struct("i")  # the file's first field: how many of its bytes are in use
 _KEY = msgspec.json.Decoder(tuple[str, str, dict[str, str], str])
 
@@ -36,17 +46,23 @@ Readings = Mapping[str, Mapping[tuple[str, ...], float]]
 
 
 class Metrics:
-    """The counters and histograms of this process; cheap enough to touch for every message."""
+    """The counters and histograms of this process; cheap enough to touch for every message.
+
+    `lost_to` is why nobody will ever read them, None where they are kept.
+    """
 
     def __init__(self, directory: Path, process: str) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        slot = _Slot(directory, process)
         self._lock = Lock()
-        self._files = {
-            kind: _open(directory / f"{kind}_{slot.name}.db")
-            for kind in (Kind.COUNTER, Kind.HISTOGRAM)
-        }
-        self._finalizer = weakref.finalize(self, _close, slot, tuple(self._files.values()))
+        self.lost_to: OSError | None = None
+        try:
+            slot, self._files = _open_files(directory, process)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            self.lost_to = error
+            self._files = {kind: _Nowhere() for kind in _KEPT}
+        else:
+            self._finalizer = weakref.finalize(self, _close, slot, tuple(self._files.values()))
         self._counters: dict[tuple[str, tuple[str, ...]], _Counter] = {}
         self._histograms: dict[str, _Histogram] = {}
         for instrument in INSTRUMENTS:
@@ -89,7 +105,8 @@ class Metrics:
 
     def close(self) -> None:
         """Give the files and the slot back; nothing may be counted afterwards."""
-        self._finalizer()
+        if self.lost_to is None:
+            self._finalizer()
 
 
 class _Slot:
@@ -118,6 +135,19 @@ class _NumberFile(Protocol):
     def read_value(self, key: str) -> tuple[float, float]: ...
     def write_value(self, key: str, value: float, timestamp: float) -> None: ...
     def close(self) -> None: ...
+
+
+class _Nowhere(dict[str, float]):
+    """Numbers of a process for whose file there is no room."""
+
+    def read_value(self, key: str) -> tuple[float, float]:
+        return self.get(key, 0.0), 0.0
+
+    def write_value(self, key: str, value: float, _timestamp: float) -> None:
+        self[key] = value
+
+    def close(self) -> None:
+        self.clear()
 
 
 class _Series:
@@ -164,6 +194,17 @@ class _Histogram:
         self._buckets[bisect_left(self._bounds, value)].add(1)
 
 
+def _open_files(directory: Path, process: str) -> tuple[_Slot, dict[Kind, _NumberFile]]:
+    """Return the slot of *process* and its files, with all the space they will ever need."""
+    directory.mkdir(parents=True, exist_ok=True)
+    slot = _Slot(directory, process)
+    try:
+        return slot, {kind: _open(directory / f"{kind}_{slot.name}.db") for kind in _KEPT}
+    except BaseException:
+        slot.release()
+        raise
+
+
 def _close(slot: _Slot, files: tuple[_NumberFile, ...]) -> None:
     for file in files:
         file.close()
@@ -174,6 +215,8 @@ def _open(path: Path) -> _NumberFile:
     """Open the file at *path*; one that cannot be read is set aside and begun anew."""
     if path.exists() and not _is_readable(path):
         path.replace(path.with_suffix(".bad"))
+    with path.open("ab") as file_of_zeros:
+        os.posix_fallocate(file_of_zeros.fileno(), 0, SPACE)
     file: _NumberFile = MmapedDict(str(path))  # type: ignore[no-untyped-call]
     return file
 
@@ -181,7 +224,9 @@ def _open(path: Path) -> _NumberFile:
 def _is_readable(path: Path) -> bool:
     """Whether the file is whole: its length covers what it says, and every key can be read."""
     try:
-        if not 0 <= _USED.unpack(path.read_bytes()[:4])[0] <= path.stat().st_size:
+        with path.open("rb") as start:
+            used = _USED.unpack(start.read(_USED.size))[0]
+        if not 0 <= used <= path.stat().st_size:
             return False
         numbers = MmapedDict.read_all_values_from_file(str(path))  # type: ignore[no-untyped-call]
         for key, _, _, _ in numbers:

@@ -6,13 +6,9 @@ for that. A signal stops the taking of work; what is held is finished or handed 
 MAIL_SHUTDOWN_TIMEOUT; a second signal, or that time, ends the process at once.
 """
 
-import ctypes
 import os
-import select
-import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -24,6 +20,7 @@ from mailworkers.adapters import crash_points, db, store
 from mailworkers.adapters.database_clock import DatabaseClock
 from mailworkers.adapters.installation import find_strangers, works_with
 from mailworkers.adapters.settings import Settings
+from mailworkers.adapters.stopping import Stop, end_with_parent
 from mailworkers.adapters.stream import Waker
 from mailworkers.adapters.telemetry import Telemetry
 from mailworkers.adapters.usable_places import usable_places
@@ -34,7 +31,6 @@ BEAT_EVERY = timedelta(seconds=5)
 _FIRST_WAIT = timedelta(milliseconds=200)
 # A store that is back is used within this.
 _LONGEST_WAIT = timedelta(seconds=1)
-_PR_SET_PDEATHSIG = 1
 
 
 class Role(Protocol):
@@ -69,37 +65,6 @@ class Every:
         return True
 
 
-class Stop:
-    """Whether the process was asked to stop, and how long it may still take."""
-
-    def __init__(self, timeout: timedelta) -> None:
-        self._event = threading.Event()
-        self._timeout = timeout.total_seconds()
-
-    def install(self) -> None:
-        """Listen to SIGTERM, SIGINT and SIGHUP from now on; `nohup` keeps the last one out."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._on_signal)
-        signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
-
-    def _on_signal(self, *_: object) -> None:
-        if self._event.is_set():
-            os._exit(1)
-        # The bound holds whatever the role is stuck in: its leases end by themselves.
-        signal.setitimer(signal.ITIMER_REAL, self._timeout)
-        self._event.set()
-
-    @property
-    def is_requested(self) -> bool:
-        """Whether a signal came."""
-        return self._event.is_set()
-
-    def wait(self, span: timedelta) -> bool:
-        """Wait *span* or until a signal; return whether one came."""
-        return self._event.wait(span.total_seconds())
-
-
 class Context:
     """What a role is built from: settings, telemetry, its connection, wake-ups, its identity."""
 
@@ -130,12 +95,18 @@ class Heartbeat:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._every = Every(BEAT_EVERY)
+        self._again = Every(_LONGEST_WAIT)
+        self.is_failing = False
         self.detail: dict[str, object] = {}
 
     def beat(self) -> None:
-        """Make a sign of life when one is due, and follow a changed log level."""
-        if not self._every.is_due():
+        """Make a sign of life when one is due, and follow a changed log level.
+
+        One that failed is made again every second: it says when Postgres is back.
+        """
+        if not (self._again if self.is_failing else self._every).is_due():
             return
+        self.is_failing = True  # unless we get to the end
         context = self._context
         context.telemetry.refresh_level()
         now = store.beat(
@@ -152,6 +123,7 @@ class Heartbeat:
             },
         )
         context.clock.note(now)
+        self.is_failing = False
 
     def leave(self) -> None:
         """Make the last sign; a store that is away will forget us by time."""
@@ -276,7 +248,9 @@ def turn(context: Context, role: Role) -> None:
     try:
         context.heartbeat.beat()
         was_busy = role.step()
-        context.outages.note_return()
+        # A step may have had nothing to ask of Postgres: it is back when a sign of life was taken.
+        if not context.heartbeat.is_failing:
+            context.outages.note_return()
         if not was_busy and not context.stop.is_requested:
             role.wait()
     except StoreUnavailable as error:
@@ -288,6 +262,7 @@ def _note_loss(context: Context, role: Role, error: StoreUnavailable) -> timedel
     wait = context.outages.note_loss(error)
     if error.store == "postgres":
         context.database.drop()
+        context.heartbeat.is_failing = True
     try:
         role.interrupt(error.store)
     except StoreUnavailable as another:
@@ -305,20 +280,3 @@ def close(context: Context, role: Role) -> None:
         context.heartbeat.leave()
         context.waker.close()
         context.database.drop()
-
-
-def end_with_parent() -> None:
-    """Ask the kernel for SIGTERM when supervisord dies: its next set must be alone (F-V01)."""
-    if not os.environ.get("SUPERVISOR_ENABLED") or not sys.platform.startswith("linux"):
-        return
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent or _is_unread(1):  # it died before we had asked
-        sys.exit(0)
-
-
-def _is_unread(fd: int) -> bool:
-    """Whether *fd* is a pipe whose reader is gone: supervisord alone reads what its roles say."""
-    pipe = select.poll()
-    pipe.register(fd, 0)
-    return any(event & select.POLLERR for _, event in pipe.poll(0))

@@ -56,6 +56,9 @@ class Telemetry:
             fd=fd,
             on_lost=lambda: self._count("mail.log.lines_lost"),
         )
+        if self.metrics.lost_to is not None:
+            facts = {"reason": self.metrics.lost_to.strerror}
+            self._log.write(Level.ERROR, events.UNCOUNTED, facts)
 
     @property
     def level(self) -> str:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from mailworkers.adapters import db
 from mailworkers.adapters.installation import find_strangers
@@ -15,6 +15,7 @@ from mailworkers.core.errors import SchemaTooNew, StoreUnavailable
 OLDEST_POSTGRES = 150000  # as server_version_num
 OLDEST_REDIS = (6, 2)  # XAUTOCLAIM
 MOST_SKEW = 2.0  # seconds
+LONGEST_SNAPSHOT = timedelta(minutes=10)
 
 _SERVER = b"""
 SELECT current_setting('server_version_num')::int, current_setting('server_version'),
@@ -37,6 +38,7 @@ def check_postgres(settings: Settings) -> Iterator[Finding]:
         schema = _schema(conn)
         yield schema
         yield _clock(conn)
+        yield judge_upkeep(conn)
         if schema.ok:
             yield from _installation(conn, settings)
 
@@ -80,6 +82,26 @@ def _clock(conn: db.Connection) -> Finding:
         abs(skew) <= MOST_SKEW,
         f"the database is {abs(skew):.3f} s {'ahead' if skew > 0 else 'behind'}",
         "synchronise both clocks (NTP): log lines are misdated, certificates may seem expired",
+    )
+
+
+_UPKEEP = b"""
+SELECT current_setting('autovacuum') = 'on',
+    coalesce(max(clock_timestamp() - xact_start), interval '0')
+FROM pg_stat_activity WHERE backend_type = 'client backend' AND backend_xmin IS NOT NULL
+"""
+
+
+def judge_upkeep(conn: db.Connection, longest: timedelta = LONGEST_SNAPSHOT) -> Finding:
+    """What is deleted must be cleaned up, or every lease walks past it."""
+    row = conn.execute(_UPKEEP).fetchone()
+    is_on, oldest = row or (True, timedelta(0))
+    return judge(
+        "postgres upkeep",
+        is_on and oldest < longest,
+        f"autovacuum {'on' if is_on else 'off'}, oldest snapshot {oldest.total_seconds():.0f} s",
+        "turn autovacuum on, and end transactions that stay open (pg_stat_activity): until then "
+        "dead rows pile up and leases become slow",
     )
 
 

@@ -12,6 +12,7 @@ everything was answered, or at the deadline; memory holds only what is under way
 
 import http.client
 import json
+import math
 import random
 import sys
 import threading
@@ -28,6 +29,7 @@ from mailworkers.gameday.commands import Command, command
 from mailworkers.gameday.errands import Errand, Errands, Sending
 from mailworkers.gameday.internal_api import DELIVERIES, post
 from mailworkers.gameday.ledger import Ledger, Line
+from mailworkers.gameday.plan import SHARE
 from mailworkers.gameday.verbs import Lister, Verbs
 
 _HTTP_WORKERS = 12
@@ -36,6 +38,7 @@ _MOST = 100  # entries of one pipeline
 _AHEAD = 0.05  # seconds: commands are drawn in steps of this
 _TOLD_EVERY = 20  # commands
 _SLOWER = 10  # times: what faults need to be seen goes on while they are late
+_LONGEST_END = 300.0  # seconds
 
 
 class Load:
@@ -82,13 +85,24 @@ class Load:
             at = number * seconds / messages
             while start + at > time.monotonic() + _AHEAD:
                 time.sleep(_AHEAD / 2)  # the pace of the load
-            if at > self._allowed:
-                start += (_SLOWER - 1) * seconds / messages
+            start += self._seconds_to_lose(at) * seconds / messages
             if number % _TOLD_EVERY == 0:
                 _say(at)
                 start += self._backlog.wait_until_small(self._waiting, self._deadline)
             self._plan(Sending(command(self._settings["seed"], number, at)), start + at)
         _say(seconds)
+
+    def _seconds_to_lose(self, at: float) -> float:
+        """Return by how much a second of the plan is to be longer, since faults are late.
+
+        What comes after the last fault's time is spread widest: late ones need somebody to meet.
+        """
+        lost = 0.0
+        if at > self._allowed:
+            lost = _SLOWER - 1
+        if SHARE * self._settings["seconds"] < at and self._allowed < math.inf:
+            lost = max(lost, _LONGEST_END / ((1 - SHARE) * self._settings["seconds"]))
+        return lost
 
     def _listen(self) -> None:
         for line in sys.stdin:

@@ -33,7 +33,7 @@ _HARMLESS = {"mail_451", "rcpt_451", "dot_451"}
 
 
 # Of the load that sees faults; the rest is what late ones still meet.
-_SHARE = 0.95
+SHARE = 0.95
 
 
 class Fault(NamedTuple):
@@ -114,7 +114,7 @@ def _place(
     chance: random.Random, wanted: list[_Want], seconds: float, senders: int, lease: float
 ) -> list[Fault]:
     """Give each fault its time, its process and its numbers."""
-    gap = _SHARE * seconds / len(wanted)
+    gap = SHARE * seconds / len(wanted)
     at, busy = 0.0, dict.fromkeys((f"sender-{n:02d}" for n in range(1, senders + 1)), 0.0)
     faults, running = [], senders
     for number, (target, action, manner) in enumerate(wanted, 1):

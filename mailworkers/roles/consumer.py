@@ -64,8 +64,6 @@ class Consumer:
         self._telemetry = context.telemetry
         self._waker = context.waker
         self._sources = settings.sources
-        catalog = Catalog.load(settings.template_dir or packaged_directory())
-        self._intake = Intake(settings, catalog, context.clock.now)
         self._stream = Stream(
             settings,
             consumer_name(),
@@ -75,6 +73,9 @@ class Consumer:
         self._stream.ensure_group()
         for danger in redis_health.examine(settings).dangers():
             context.telemetry.setting_doubted(danger)
+        # After Redis: while that is away all of this is begun anew every second.
+        catalog = Catalog.load(settings.template_dir or packaged_directory())
+        self._intake = Intake(settings, catalog, context.clock.now)
         self._batch: list[Item] = []
         self._done: list[str] = []
         self._reader = EntryReader(self._stream)
@@ -111,6 +112,8 @@ class Consumer:
 
     def interrupt(self, store_name: str) -> None:
         """Keep the batch for later, and its entries ours: waiting is no failure."""
+        if store_name == "redis":
+            self._has_held = True  # with an answer that was lost, perhaps
         if store_name == "postgres" and self._batch and self._freshen.is_due():
             self._stream.keep_fresh([item.entry.entry_id for item in self._batch])
 

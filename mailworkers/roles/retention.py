@@ -1,8 +1,8 @@
 """Retention: deletes what is final and old, and nothing else.
 
 Every cleanup interval: payloads first (those of auth mail at once), then whole deliveries, refused
-entries and idempotency reservations past their time. Small batches, each one statement that takes
-only rows nobody holds.
+entries, idempotency reservations and suppressions past their time. Small batches, each one
+statement that takes only rows nobody holds.
 
 Killed anywhere: a batch is deleted, parent and children together, or not at all; the next run
 repeats. The position up to which payloads were looked at is kept in memory only: a new process
@@ -18,6 +18,7 @@ from mailworkers.adapters import process, store
 from mailworkers.adapters.crash_points import Point, reached
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.store import retention as statements
+from mailworkers.adapters.store.suppressions import delete_expired_suppressions
 from mailworkers.core.states import Lane
 
 BATCH = 1000
@@ -95,12 +96,17 @@ class Retention:
                 statements.delete_malformed, settings.malformed_retention
             ),
             "reservations": lambda: reservations.advance(context),
+            "suppressions": self._delete_expired_suppressions,
         }
         self._pending: list[str] = []
 
     def _delete(self, statement: Callable[..., int], keep: timedelta) -> tuple[int, bool]:
         deleted = statement(self._context.database.conn, keep=keep, limit=BATCH)
         reached(Point.BETWEEN_DELETIONS)
+        return deleted, deleted == BATCH
+
+    def _delete_expired_suppressions(self) -> tuple[int, bool]:
+        deleted = delete_expired_suppressions(self._context.database.conn, limit=BATCH)
         return deleted, deleted == BATCH
 
     def step(self) -> bool:

@@ -4,7 +4,7 @@ It makes ready what is due, takes back the leases of senders that vanished, ends
 `expires_at`, and removes pauses whose time is over; then it sleeps until the next due time, at most
 one poll. Any number may run: rows are shared by SKIP LOCKED.
 
-Killed anywhere: each of its moves is one statement, done or not done. Killed before it woke the
+Killed anywhere: each of its moves is one transaction, done or not done. Killed before it woke the
 senders: they find the work by their poll.
 """
 

@@ -128,6 +128,7 @@ class Sender:
             self._batch.waiting.clear()
             self._current = None
             self._strays = process.Every(_STRAYS_EVERY)
+            self._adoption = process.Every(_ADOPT_EVERY)
 
     def close(self) -> None:
         """Settle what is known, hand back what was not started, leave the relay politely."""

@@ -273,6 +273,16 @@ $$
     FROM delivery_recipients r WHERE r.delivery_id = delivery
 $$;
 
+-- What an open recipient becomes who is not tried again: as given, or `uncertain` where the last attempt
+-- may have reached them.
+CREATE FUNCTION unless_doubtful(delivery uuid, recipient_status text) RETURNS text
+LANGUAGE sql STABLE AS
+$$
+    SELECT CASE (SELECT a.outcome FROM attempts a WHERE a.delivery_id = delivery
+                 ORDER BY a.attempt_no DESC LIMIT 1)
+        WHEN 'unknown' THEN 'uncertain' ELSE recipient_status END
+$$;
+
 -- The status in which a delivery of this payload mode waits for a sender.
 CREATE FUNCTION ready_status(payload_mode text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS

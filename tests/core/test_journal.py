@@ -130,6 +130,20 @@ def test_a_changed_byte_is_noticed_and_what_stands_before_it_counts(data: st.Dat
     assert believed == ids[: len(believed)]
 
 
+@given(st.integers(0, 10_000))
+def test_a_turned_bit_in_the_last_record_is_not_taken_for_a_tear(bit: int) -> None:
+    """It was written whole, so its act may have followed: believing in less would send twice."""
+    token, delivery_id = uuid4(), uuid4()
+    whole = _written(Begin(delivery_id, token))
+    last = bytearray(encode(Dot(delivery_id, token)))
+    last[bit // 8 % len(last)] ^= 1 << bit % 8
+
+    found = read(whole + bytes(last) + bytes(64))
+
+    assert found.is_corrupt
+    assert found.latest == {(delivery_id, token): Begin(delivery_id, token)}
+
+
 @given(st.binary(max_size=400))
 def test_no_bytes_at_all_can_harm_the_reader(data: bytes) -> None:
     """Whatever lies in the file: an answer, and no header that nobody wrote."""

@@ -19,7 +19,6 @@ class Process:
     """One role. Its output goes to a file, shown when a test fails."""
 
     def __init__(self, role: str, environ: Mapping[str, str], output: Path) -> None:
-        self.role = role
         self.output = output
         with output.open("ab") as out:
             self._process = subprocess.Popen(

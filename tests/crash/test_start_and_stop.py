@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -153,6 +154,36 @@ def test_a_role_stuck_in_a_statement_ends_in_time_all_the_same(
 
         assert process.wait(20) == 0
         assert time.monotonic() - began < 6
+
+
+_DEAF = """
+import ctypes
+from datetime import timedelta
+from mailworkers.adapters.stopping import Stop
+
+Stop(timedelta(seconds=1)).install()
+mutex = ctypes.create_string_buffer(64)
+lock = ctypes.CDLL(None).pthread_mutex_lock
+lock(mutex)
+print("stuck", flush=True)
+lock(mutex)
+"""
+
+
+@pytest.mark.parametrize("is_repeated", [False, True])
+def test_a_process_stuck_where_no_signal_is_seen_ends_in_time_all_the_same(
+    is_repeated: bool,
+) -> None:
+    """As in a name look-up whose server is silent: Python runs no handler until it returns."""
+    with subprocess.Popen([sys.executable, "-c", _DEAF], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"stuck\n"
+
+        process.send_signal(signal.SIGTERM)
+        while is_repeated and process.poll() is None:
+            process.send_signal(signal.SIGINT)  # one that waits already would be lost
+
+        assert process.wait(20) == int(is_repeated)
 
 
 def _waits_for_a_lock(conn: db.Connection, role: str) -> bool:

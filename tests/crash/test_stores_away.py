@@ -1,19 +1,16 @@
 """Postgres or Redis goes away under running roles: nothing is lost, nobody exits, all heals."""
 
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from mailworkers.adapters import db
-from mailworkers.embedded.binaries import Source
-from mailworkers.embedded.servers import Servers, start_servers
+from mailworkers.embedded.servers import Servers
 from tests.crash.commands import put_commands
 from tests.crash.processes import Process, Roles
+from tests.crash.stores.own import own_servers
 from tests.deliveries import accept, new_delivery
 from tests.eventually import eventually
 from tests.relay import Relay, accepting, reset
@@ -21,18 +18,14 @@ from tests.relay import Relay, accepting, reset
 ROLES = ("consumer", "scheduler", "sender")
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 def own(request: pytest.FixtureRequest) -> Iterator[Servers]:
     """Return durable servers of this test alone, which may be stopped and killed."""
-    directory = Path(tempfile.mkdtemp(prefix="mail-away-"))
-    directory.chmod(0o711)
-    source = Source(request.config.getoption("--servers"))
-    try:
-        with start_servers(directory, source=source, durable=True) as running:
-            db.migrate(running.postgres_dsn)
-            yield running
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    with own_servers(request.config) as running:
+        yield running
 
 
 @pytest.fixture

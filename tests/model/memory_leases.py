@@ -7,6 +7,7 @@ from uuid import UUID
 from mailworkers.adapters.store import Leased, LeasedRow
 from mailworkers.core.states import (
     READY,
+    AttemptOutcome,
     AttemptStatus,
     Failure,
     Lane,
@@ -52,11 +53,15 @@ class Leases(Moves):
         return [self._lease(row, lease_token, leased_by, now + lease) for row in taken]
 
     def _lease(self, row: Row, token: UUID, holder: UUID, end: datetime) -> Leased:
-        due_at, closed = row.next_attempt_at, {s for s in row.recipients if s is not OPEN}
+        due_at = row.next_attempt_at
         addresses = self._addresses[row.delivery_id]
+        last = row.last_attempt
+        is_doubtful = last is not None and last.outcome is AttemptOutcome.UNKNOWN
+        dropped = RecipientStatus.UNCERTAIN if is_doubtful else RecipientStatus.SUPPRESSED
         for ordinal, status in enumerate(row.recipients):
             if status is OPEN and addresses[ordinal] in self.listed:
-                row.recipients[ordinal] = RecipientStatus.SUPPRESSED
+                row.recipients[ordinal] = dropped
+        closed = {status for status in row.recipients if status is not OPEN}
         ordinals = [n for n, status in enumerate(row.recipients) if status is OPEN]
         if ordinals:
             self._move(row, "lease_ready", Status.SENDING)

@@ -91,7 +91,7 @@ def test_every_invariant_holds_whatever_hypothesis_thinks_of() -> None:
 @pytest.mark.timeout(600)
 def test_every_invariant_holds_however_long_hypothesis_thinks() -> None:
     """The same for longer."""
-    run_state_machine_as_test(Protocol, settings=_of(examples=1000, steps=80))
+    run_state_machine_as_test(Protocol, settings=_of(examples=500, steps=80))
 
 
 def _of(*, examples: int, steps: int) -> settings:

@@ -169,10 +169,10 @@ SOON = [
     ForgettingWorld,
     TrustingWorld,
     LocklessWorld,
-    *map(on, (RecordsTwice, LeasesWhatIsLeased, ReclaimsAnybodysLease)),
+    *map(on, (RecordsTwice, LeasesWhatIsLeased, ReclaimsAnybodysLease, SettlesAnybodysLease)),
     *map(on, (KeepsLettersOpen, TriesWhoHasIt)),
 ]
-LATER = [UnparkingWorld, on(SettlesAnybodysLease), on(HandsBackAnyLease)]
+LATER = [UnparkingWorld, on(HandsBackAnyLease)]
 _slow = pytest.mark.slow
 
 

@@ -143,6 +143,22 @@ def test_old_reservations_and_refusals_go(retention: Retention, conn: db.Connect
     assert left == [("2-0",)]
 
 
+def test_suppressions_go_when_their_time_is_over(retention: Retention, conn: db.Connection) -> None:
+    """Those without an end stay for ever."""
+    now = datetime.now(UTC)
+    conn.execute(
+        "INSERT INTO suppressed_addresses (canonical, reason, created_by, expires_at) VALUES"
+        " ('a@example.com', '', '', NULL), ('b@example.com', '', '', %s),"
+        " ('c@example.com', '', '', %s)",
+        [now - timedelta(minutes=1), now + timedelta(days=1)],
+    )
+
+    _clean(retention)
+
+    left = conn.execute("SELECT canonical FROM suppressed_addresses ORDER BY 1").fetchall()
+    assert left == [("a@example.com",), ("c@example.com",)]
+
+
 def test_a_cleanup_waits_for_nobody(
     database: str, retention: Retention, conn: db.Connection
 ) -> None:

@@ -110,6 +110,15 @@ def add_attempts(conn: Connection, delivery_id: UUID, *outcomes: str) -> None:
     )
 
 
+def let_the_oldest_win(conn: Connection) -> None:
+    """Let an UPDATE that wrongly finds several attempts take the first, whatever is planned.
+
+    With a hash join it would take the last, the right one, by chance.
+    """
+    for method in ("hashjoin", "mergejoin"):
+        conn.execute(f"SET enable_{method} = off")
+
+
 def enter_letter(conn: Connection, delivery_id: UUID, closed_at: datetime | None) -> None:
     """Add a dead letter."""
     conn.execute(

@@ -18,6 +18,7 @@ from tests.store.situations import (
     add_attempts,
     enter_letter,
     lease,
+    let_the_oldest_win,
     letters,
     reclaim,
     settlement,
@@ -143,6 +144,7 @@ def test_a_cancel_at_the_hand_back_asks_the_last_attempt_only(
     conn: db.Connection, outcomes: tuple[str, ...], recipient: str
 ) -> None:
     """An older doubt was answered by the attempt after it; who was accepted stays so."""
+    let_the_oldest_win(conn)
     delivery_id = several(conn, "suppressed", "open")
     add_attempts(conn, delivery_id, *outcomes)
     holder = uuid4()
@@ -322,6 +324,7 @@ def test_an_expiry_closes_who_is_open_and_nobody_else(conn: db.Connection) -> No
 
 def test_a_cancel_asks_the_last_attempt_only(conn: db.Connection) -> None:
     """An older doubt was answered by the attempt after it."""
+    let_the_oldest_win(conn)
     delivery_id = several(conn, "open")
     add_attempts(conn, delivery_id, "unknown", "transient_error")
 

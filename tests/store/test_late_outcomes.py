@@ -77,7 +77,25 @@ def test_what_was_recorded_in_time_is_not_recorded_again(
 
 
 def test_what_was_sent_stays_as_it_is(conn: db.Connection) -> None:
-    """The rest was suppressed since: what the doubtful attempt came to changes nothing any more."""
+    """No way of ours leads there today; whatever did, `sent` is not said twice."""
+    delivery_id = several(conn, "accepted", "open")
+    first = reclaimed(conn, delivery_id, Status.DEFERRED)
+    conn.execute("UPDATE delivery_recipients SET status = 'suppressed' WHERE status = 'open'")
+    conn.execute(
+        "UPDATE deliveries SET status = 'sent', next_attempt_at = NULL,"
+        " finished_at = clock_timestamp()"
+    )
+    before = row(conn, delivery_id)
+    late = settlement(first, Status.SENT, "accepted", "accepted", **SUCCESS)
+
+    assert store.settle_late(conn, [late]) == {}
+    assert row(conn, delivery_id) == before
+    assert recipient_statuses(conn, delivery_id) == ["accepted", "suppressed"]
+    assert attempts(conn, delivery_id) == [(1, "abandoned", "unknown")]
+
+
+def test_one_that_was_listed_meanwhile_is_told_sent_after_all(conn: db.Connection) -> None:
+    """The lease left it uncertain: the answer that was found settles the doubt."""
     delivery_id = several(conn, "accepted", "open")
     first = reclaimed(conn, delivery_id, Status.DEFERRED)
     make_ready(conn)
@@ -86,14 +104,12 @@ def test_what_was_sent_stays_as_it_is(conn: db.Connection) -> None:
         " VALUES ('person1@example.com', 'complaint', 'test')"
     )
     lease(conn)
-    before = row(conn, delivery_id)
+    assert status(conn, delivery_id) == Status.UNCERTAIN
     late = settlement(first, Status.SENT, "accepted", "accepted", **SUCCESS)
 
-    assert store.settle_late(conn, [late]) == {}
-    assert before["status"] == Status.SENT
-    assert row(conn, delivery_id) == before
-    assert recipient_statuses(conn, delivery_id) == ["accepted", "suppressed"]
-    assert attempts(conn, delivery_id) == [(1, "abandoned", "unknown")]
+    assert list(store.settle_late(conn, [late])) == [delivery_id]
+    assert status(conn, delivery_id) == Status.SENT
+    assert recipient_statuses(conn, delivery_id) == ["accepted", "accepted"]
 
 
 def test_one_that_says_sent_ends_what_was_ready_again(conn: db.Connection) -> None:

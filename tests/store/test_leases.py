@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 from mailworkers.adapters import db, store
 from mailworkers.adapters.store import Leased
 from mailworkers.adapters.store.leases import MIME_BUDGET
@@ -146,6 +148,33 @@ def test_recipients_listed_since_are_dropped_from_the_envelope(conn: db.Connecti
 
     assert leased.addresses == ["b@example.com"]
     assert recipient_statuses(conn, new.delivery_id) == ["suppressed", "open"]
+
+
+@pytest.mark.parametrize("is_stub", [True, False])
+def test_whoever_may_have_it_already_is_uncertain_and_not_suppressed(
+    conn: db.Connection, is_stub: bool
+) -> None:
+    """Listed after an attempt whose outcome is unknown: the mail may be there."""
+    new = new_delivery("a@example.com", "b@example.com")
+    accept(conn, new)
+    _lease(conn)
+    conn.execute(
+        "UPDATE attempts SET status = 'abandoned', outcome = 'unknown', stage = 'end_of_data',"
+        " finished_at = clock_timestamp()"
+    )
+    conn.execute(
+        "UPDATE deliveries SET status = 'queued', lease_token = NULL, leased_by = NULL,"
+        " next_attempt_at = NULL, ready_at = clock_timestamp()"
+    )
+    conn.execute(
+        "INSERT INTO suppressed_addresses (canonical, reason, created_by)"
+        " VALUES ('a@example.com', 'complaint', 'ada'), ('b@example.com', 'complaint', 'ada')"
+    )
+
+    (leased,) = _lease(conn, is_stub=is_stub)
+
+    assert (leased.status, leased.failure) == ("uncertain", "unknown")
+    assert recipient_statuses(conn, new.delivery_id) == ["uncertain"] * 2
 
 
 def test_a_delivery_whose_recipients_are_all_listed_ends_in_the_lease(

@@ -25,6 +25,7 @@ def test_a_sender_killed_at_a_point_leaves_what_is_predicted(scene: MakeScene, c
 
     victim, subject, _ = stage.play(cell)
     assert victim.wait(PATIENCE) == -signal.SIGKILL
+    stage.bury()
     stage.go_on("sender", "scheduler")
 
     stage.assert_ends(cell, subject)

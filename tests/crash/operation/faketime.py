@@ -6,7 +6,7 @@ By libfaketime, loaded into one process: no other process of the machine notices
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
+from tests.crash.stores.own import lack
 
 _LIBRARY = "*/faketime/libfaketime.so.1"
 
@@ -14,7 +14,7 @@ _LIBRARY = "*/faketime/libfaketime.so.1"
 def _library() -> Path:
     found = sorted([*Path("/usr/lib").glob(_LIBRARY), *Path("/usr/local/lib").glob(_LIBRARY)])
     if not found:
-        pytest.fail("libfaketime is missing: install the package faketime")
+        lack("libfaketime: install the package faketime")
     return found[0]
 
 

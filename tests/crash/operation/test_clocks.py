@@ -84,9 +84,9 @@ def _earliest_attempt(conn: db.Connection, delivery_id: str) -> datetime:
 
 
 def _shortest_wait(conn: db.Connection) -> timedelta:
-    """Return the shortest time between the end of an attempt and the next one."""
+    """Return the shortest time between the beginnings of an attempt and the next one."""
     found = conn.execute(
-        "SELECT min(b.started_at - a.finished_at) FROM attempts a JOIN attempts b"
+        "SELECT min(b.started_at - a.started_at) FROM attempts a JOIN attempts b"
         " ON b.delivery_id = a.delivery_id AND b.attempt_no = a.attempt_no + 1"
     ).fetchone()
     assert found is not None

@@ -33,6 +33,7 @@ from tests.crash.operation.verdicts import (
     throughout,
 )
 from tests.crash.processes import Process, Roles
+from tests.crash.stores.own import resize, small_disk
 from tests.eventually import eventually
 from tests.relay import Relay
 
@@ -83,6 +84,43 @@ def test_a_role_that_can_write_no_line_counts_them_and_works(
     port = free_port()
     roles.start("monitor", PROMETHEUS_PORT=str(port), HTTP_PORT=str(free_port()))
     eventually(lambda: _metric(port, "mail_log_lines_lost_total") > 2, within=30)
+
+
+@pytest.mark.slow
+def test_a_full_disk_of_the_state_ends_no_role(
+    roles: Roles, relay: Relay, conn: db.Connection, redis_client: redis.Redis
+) -> None:
+    """F-V06: nothing is left for journals and numbers. Those that run go on, new sources and all.
+
+    Consumers and schedulers that start work uncounted; a new sender waits until there is room.
+    """
+    sources = [f"shop-{number:x<55}" for number in range(40)]
+    roles.environ["MAIL_SOURCES"] = ",".join(f"{source}=normal" for source in sources)
+    with small_disk(40) as disk:
+        roles.environ["MAIL_STATE_DIR"] = str(disk / "state")
+        running = [roles.start(role) for role in ("consumer", "scheduler", "sender")]
+        eventually(lambda: roles.logs().count("role started") == 3, within=30)
+        resize(disk)
+        ids = [put(redis_client, source=source) for source in sources]
+        eventually(lambda: count(conn, "sent") == len(ids), within=60)
+        assert [process.exit_code for process in running] == [None] * 3
+
+        for process in running:
+            process.signal(signal.SIGTERM)
+            assert process.wait() == 0
+        resize(disk)  # the journal went, and its room
+        again = [roles.start(role) for role in ("consumer", "scheduler", "sender")]
+        ids.append(put(redis_client))
+        eventually(lambda: count(conn, "queued") == 1, within=30)
+        eventually(lambda: '"dependency":"journal"' in again[2].output.read_text(), within=30)
+        assert all("numbers not kept" in process.output.read_text() for process in again)
+        resize(disk, 60)
+        eventually(lambda: count(conn, "sent") == len(ids), within=60)
+
+        assert [process.exit_code for process in again] == [None] * 3
+        for process in again:
+            process.kill()
+    assert_each_arrived(conn, relay, ids)
 
 
 def _metric(port: int, name: str) -> float:

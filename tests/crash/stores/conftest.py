@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import redis
-from psycopg import sql
 
 from mailworkers.adapters.settings import Settings, load
 from mailworkers.embedded.servers import Servers
@@ -32,12 +31,6 @@ def open_path() -> Iterator[Path]:
     place.chmod(0o711)
     yield place
     shutil.rmtree(place, ignore_errors=True)
-
-
-@pytest.fixture
-def emptied(database: str, _migrated: sql.Composed) -> sql.Composed:
-    """Return the statement that empties the test's database once more."""
-    return _migrated
 
 
 @pytest.fixture

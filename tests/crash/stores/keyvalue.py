@@ -63,5 +63,6 @@ def keyvalue(servers: Servers, directory: Path, *options: str) -> Iterator[KeyVa
     with ExitStack() as stack:
         made = KeyValue(servers, directory, *options)
         made.server.start()
-        stack.callback(made.server.stop)
+        # In good order it would wait for its replicas first.
+        stack.callback(made.server.kill)
         yield made

@@ -137,9 +137,11 @@ class Proxy:
         self.cut()
 
     def cut(self) -> None:
-        """Reset every connection."""
+        """Reset every connection, and return when that is done."""
         for pair in self._links:
             pair[0].cut()
+        for pair in self._links:
+            pair[1].join(10)
 
     def silence(self) -> None:
         """Let nothing pass in either direction; new connections are taken and not answered."""

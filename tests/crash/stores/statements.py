@@ -1,4 +1,4 @@
-"""A rule for the proxy that reads PostgreSQL's protocol and strikes at the N-th statement."""
+"""A rule for the proxy that reads PostgreSQL's protocol and strikes at one statement."""
 
 import enum
 import re
@@ -20,10 +20,13 @@ class Strike(enum.StrEnum):
 
 
 class StatementStrike(Rule):
-    """Strikes at statement number *number* (from 0, over all links), and lists what it has seen."""
+    """Strikes once, at *target*: the name of a statement or its number, from 0 over all links.
 
-    def __init__(self, number: int, strike: Strike, terminate: Callable[[int], None]) -> None:
-        self._number = number
+    `seen` lists the statements that passed; *terminate* ends the backend of a process id.
+    """
+
+    def __init__(self, target: int | str, strike: Strike, terminate: Callable[[int], None]) -> None:
+        self._target = target
         self._strike = strike
         self._terminate = terminate
         self._struck: Link | None = None
@@ -35,7 +38,7 @@ class StatementStrike(Rule):
 
     @property
     def has_struck(self) -> bool:
-        """Whether there was a statement with this number."""
+        """Whether the target was met."""
         return self._struck is not None
 
     def asks(self, link: Link, data: bytes) -> bytes:
@@ -57,8 +60,9 @@ class StatementStrike(Rule):
 
     def _note(self, text: bytes) -> bool:
         """Note a statement; whether it is the one to strike at."""
-        self.seen.append(NAMES.get(text, text.decode(errors="replace")))
-        return len(self.seen) == self._number + 1
+        name = NAMES.get(text, text.decode(errors="replace"))
+        self.seen.append(name)
+        return not self.has_struck and self._target in {name, len(self.seen) - 1}
 
     def _strike_at(self, link: Link, data: bytes) -> bytes:
         self._struck = link

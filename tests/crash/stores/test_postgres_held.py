@@ -3,13 +3,16 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 
 from mailworkers.adapters import db
+from mailworkers.cli.store_checks import judge_upkeep
 from mailworkers.embedded.servers import Servers
 from tests.crash.commands import put_commands
 from tests.crash.processes import Process, Roles
+from tests.crash.stores.own import set_option
 from tests.eventually import eventually
 from tests.relay import Relay
 
@@ -78,6 +81,24 @@ def _connections(conn: db.Connection) -> int:
         "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'mailworkers %-%'"
     ).fetchone()
     return int(row[0]) if row else 0
+
+
+def test_doctor_tells_of_a_database_that_is_not_cleaned_up(
+    servers: Servers, conn: db.Connection, database: str
+) -> None:
+    """Autovacuum that was turned off, a snapshot that was forgotten (F-P15, F-P16)."""
+    assert judge_upkeep(conn).ok
+    with db.connect(database) as holder:
+        holder.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        holder.execute("TABLE sources")
+        assert judge_upkeep(conn).ok
+        assert not judge_upkeep(conn, longest=timedelta(0)).ok
+    set_option(servers, "autovacuum", "off")
+    try:
+        eventually(lambda: judge_upkeep(conn).detail.startswith("autovacuum off"))
+        assert not judge_upkeep(conn).ok
+    finally:
+        set_option(servers, "autovacuum", None)
 
 
 @contextmanager

@@ -24,7 +24,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def first(servers: Servers, open_path: Path) -> Iterator[KeyValue]:
     """Return the server that is the master at first."""
-    with keyvalue(servers, open_path / "first") as server:
+    at_once = ("--repl-diskless-sync-delay", "0")
+    with keyvalue(servers, open_path / "first", *at_once) as server:
         yield server
 
 
