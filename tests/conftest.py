@@ -6,6 +6,7 @@ before any test runs.
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,13 @@ def _scrub_environment() -> None:
 
 
 _scrub_environment()
+
+
+def pytest_configure() -> None:
+    """Let roles hear every signal, even where whoever started us ignores some (`nohup`, `&`)."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

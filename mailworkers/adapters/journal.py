@@ -77,10 +77,8 @@ class SenderJournal:
 
 def _create_locked(path: Path, header: bytes) -> int:
     """Create a journal that nobody can find unlocked: it gets its name when it is whole."""
-    hidden = path.with_suffix(".new")
-    fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fd, hidden = _hidden(path.parent)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.posix_fallocate(fd, 0, SPACE)
         os.pwrite(fd, header, 0)
         hidden.rename(path)
@@ -89,6 +87,22 @@ def _create_locked(path: Path, header: bytes) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def _hidden(directory: Path) -> tuple[int, Path]:
+    """Create a file under our lock that no adopter looks at.
+
+    Between its creation and the lock a sweeper may take it for one that a dead maker left: then
+    another is made.
+    """
+    while True:
+        hidden = directory / f"{uuid4()}.new"
+        fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(fd).st_nlink > 0:
+                return fd, hidden
+        os.close(fd)
 
 
 @contextlib.contextmanager

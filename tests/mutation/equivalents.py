@@ -17,7 +17,7 @@ EQUIVALENT: dict[Key, str] = {
     ("accept", "NOT EXISTS (SELECT FROM sources s WHERE s.source = i.source)", 1): (
         "ON CONFLICT does the same; without it every accept would burn a lock on the source"
     ),
-    ("lease_ready", "is_listed", 1): _SPARED,
+    ("lease_ready", "status <> was", 1): _SPARED,
     ("lease_ready", "d.lease_token IS NULL", 1): _HELD,
     ("settle", "d.status = 'sending'", 1): _CHECKED,
     ("settle_late", "d.status NOT IN ('sending', 'sent')", 2): _HELD,

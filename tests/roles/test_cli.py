@@ -272,8 +272,9 @@ def test_doctor_finds_everything_well(run: Run, here: dict[str, str], relay: Rel
     assert result.exit_code == 0, result.output
     assert "FAIL" not in result.stdout
     found = re.findall(r"^ok +(\w+(?: \w+)?)  ", result.stdout, re.MULTILINE)
-    assert found == ["settings", "state directory", "postgres", "schema", "clock", "redis",
-                     "redis eviction", "redis persistence", "command stream", "relay",
+    assert found == ["settings", "state directory", "postgres", "schema", "clock",
+                     "postgres upkeep", "redis", "redis eviction", "redis persistence",
+                     "redis permissions", "command stream", "relay",
                      "templates", "dkim"]  # fmt: skip
     assert "PIPELINING" in result.stdout
     assert relay.accepted == []
