@@ -4,6 +4,7 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from mailworkers.adapters.setting_forms import split_address
@@ -135,13 +136,28 @@ def _ports_differ(values: Mapping[str, Any]) -> Iterator[str]:
         first_with.setdefault(port, name)
 
 
+def socket_complaint(socket: Path) -> str | None:
+    """Return why supervisord cannot bind *socket*, None where it can."""
+    length = len(os.fsencode(socket))
+    if length <= LONGEST_SOCKET:
+        return None
+    return (
+        f"MAIL_SUPERVISOR_SOCKET has {length} bytes, supervisord can use at most "
+        f"{LONGEST_SOCKET}; put it in a shorter directory that only you can open"
+    )
+
+
 def _socket_path_fits(values: Mapping[str, Any]) -> Iterator[str]:
-    length = len(os.fsencode(values["supervisor_socket"]))
-    if length > LONGEST_SOCKET:
-        yield (
-            f"MAIL_SUPERVISOR_SOCKET has {length} bytes, supervisord can use at most "
-            f"{LONGEST_SOCKET}; put it in a shorter directory that only you can open"
-        )
+    """Judge a path that was given; the computed one concerns only who starts supervisord."""
+    socket = values["supervisor_socket"]
+    complaint = socket_complaint(socket)
+    if complaint and socket != default_socket(values["state_dir"]):
+        yield complaint
+
+
+def default_socket(state_dir: Path) -> Path:
+    """Return where supervisord's control socket is, unless a setting says otherwise."""
+    return state_dir / "supervisor.sock"
 
 
 def _keys_have_a_place(values: Mapping[str, Any]) -> Iterator[str]:

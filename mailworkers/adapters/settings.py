@@ -17,7 +17,12 @@ from mailworkers.adapters.crash_points import Order
 from mailworkers.adapters.secrets import dsn_secrets
 from mailworkers.adapters.setting_forms import split_address
 from mailworkers.adapters.setting_reading import Reading, read_all
-from mailworkers.adapters.setting_rules import find_conflicts, find_doubts, find_unknown
+from mailworkers.adapters.setting_rules import (
+    default_socket,
+    find_conflicts,
+    find_doubts,
+    find_unknown,
+)
 from mailworkers.core.addresses import domain
 from mailworkers.core.commands import SOURCES, SourceKind
 from mailworkers.core.errors import ConfigError
@@ -143,9 +148,7 @@ def _values(readings: Mapping[str, Reading], environ: Mapping[str, str]) -> dict
     values["smtp_helo"] = values["smtp_helo"] or _own_name()
     values["dkim_selectors"] = values["dkim_selectors"] or {}
     values["state_dir"] = values["state_dir"] or _state_dir(environ)
-    values["supervisor_socket"] = values["supervisor_socket"] or (
-        values["state_dir"] / "supervisor.sock"
-    )
+    values["supervisor_socket"] = values["supervisor_socket"] or default_socket(values["state_dir"])
     if values["smtp_mode"] == "stub":
         values["smtp_from_email"] = values["smtp_from_email"] or "mailworkers@localhost"
     identity = values["smtp_from_email"]

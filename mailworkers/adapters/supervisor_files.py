@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mailworkers.adapters.setting_rules import socket_complaint
 from mailworkers.core.errors import ConfigError
 
 if TYPE_CHECKING:  # supervisord imports this module for its plugin: keep it light
@@ -122,9 +123,12 @@ class Slots:
 def supervisord_environment(settings: "Settings", environ: Mapping[str, str]) -> dict[str, str]:
     """Return *environ* with everything `supervisord.conf` expands; make the directories it names.
 
-    `SUPERVISOR_LOG_DIR` may be given; without it logs go to `log` in the state directory.
+    `SUPERVISOR_LOG_DIR` may be given; without it logs go to `log` in the state directory. Raises
+    ConfigError for a control socket whose path is too long for the system.
     """
     socket = settings.supervisor_socket
+    if complaint := socket_complaint(socket):
+        raise ConfigError(complaint)
     log = Path(environ.get("SUPERVISOR_LOG_DIR") or settings.state_dir / "log")
     for directory in (settings.state_dir, socket.parent, log):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

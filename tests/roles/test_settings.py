@@ -13,6 +13,7 @@ from mailworkers.adapters.setting_reading import FALLBACK_DSN
 from mailworkers.adapters.setting_rules import RETIRED
 from mailworkers.adapters.setting_table import NAMES, TABLE
 from mailworkers.adapters.settings import Settings, load
+from mailworkers.adapters.supervisor_files import supervisord_environment
 from mailworkers.core.errors import ConfigError
 from mailworkers.core.states import Lane
 
@@ -140,6 +141,16 @@ def test_pairs_that_cannot_work_are_refused_with_the_sum(
 ) -> None:
     """F-L01: a lease shorter than the budgets it must cover hands deliveries out twice."""
     assert told in "\n".join(refusals(**changes))
+
+
+def test_a_state_directory_with_a_long_path_is_refused_only_where_the_socket_is_needed(
+    tmp_path: Path,
+) -> None:
+    """A role under another supervisor binds no control socket; whoever starts supervisord does."""
+    settings = load(LEAST | {"MAIL_STATE_DIR": str(tmp_path / ("x" * 99))})
+
+    with pytest.raises(ConfigError, match=r"MAIL_SUPERVISOR_SOCKET has .* at most 99"):
+        supervisord_environment(settings, {})
 
 
 def test_several_contradictions_are_one_line_each() -> None:
