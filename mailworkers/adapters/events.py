@@ -26,6 +26,7 @@ UNCOUNTED = "numbers not kept"
 CLOCK_OFF = "host clock is off"
 REQUEUED = "mail delivery requeued"
 CANCEL_REQUESTED = "mail delivery cancel requested"
+EXPORT_FAILED = "telemetry not exported"
 
 EVENTS: Mapping[str, str] = {
     STARTED: "a role has its settings and stores and begins to work",
@@ -51,5 +52,6 @@ EVENTS: Mapping[str, str] = {
     UNCOUNTED: "a process found no room for its metric files and counts for nobody; mail goes on",
     CLOCK_OFF: "this host's clock is far from the database's, which is the one that counts",
     REQUEUED: "an operator lets an ended delivery be sent again; `before` is what it was",
+    EXPORT_FAILED: "the OpenTelemetry collector is away, slow or refuses; told every 5 minutes",
     CANCEL_REQUESTED: "an operator withdraws what a sender has now: unless it is sent, it ends",
 }

@@ -17,6 +17,7 @@ from mailworkers.adapters.catalog import Catalog
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.store import Acceptance
 from mailworkers.adapters.template_files import CONTRACT
+from mailworkers.adapters.tracing import IntakeSpan, Tracer
 from mailworkers.core.commands import Command, Refusal
 from mailworkers.core.dkim import Keyring
 from mailworkers.core.errors import ConfigError
@@ -43,18 +44,33 @@ class Prepared(msgspec.Struct, frozen=True):
 
     command: Command
     result: NewDelivery | Refusal
+    span: IntakeSpan | None = None
+
+    def end_span(self) -> None:
+        """Let the trace know that the command is taken in; after the transaction."""
+        if self.span is not None:
+            refused = self.result.code if isinstance(self.result, Refusal) else ""
+            self.span.end(refused=refused)
 
 
 class Intake:
     """Composes and accepts commands by the settings and the catalog of this process.
 
-    *now* tells the time that counts: the database's. The keys that sign are read here, once;
+    *now* tells the time that counts: the database's. *tracer* records the intake of each command.
+    The keys that sign are read here, once;
     *doubts* are lines about keys that sign and templates that render but are probably not meant.
     ConfigError when a template has a sender that the settings do not allow.
     """
 
-    def __init__(self, settings: Settings, catalog: Catalog, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        now: Callable[[], datetime],
+        tracer: Tracer | None = None,
+    ) -> None:
         self._now = now
+        self._tracer = tracer
         keyring, doubts = _keyring(settings)
         self.doubts = [*doubts, *(f"template {problem}" for problem in catalog.warnings)]
         identity = Identity(settings.smtp_from_email, settings.smtp_from_allowed)
@@ -71,15 +87,21 @@ class Intake:
     def prepare(self, command: Command) -> Prepared:
         """Compose the delivery *command* asks for, as final bytes, or find why it is refused."""
         delivery_id = command.delivery_id or new_delivery_id()
+        span = self._tracer.begin_intake(command) if self._tracer else None
+        if span is not None:  # the attempts are its children
+            command = msgspec.structs.replace(command, traceparent=span.traceparent)
         result = self._composer.compose(command, delivery_id=delivery_id, now=self._now())
-        return Prepared(command, result)
+        return Prepared(command, result, span)
 
     def accept(
         self, conn: db.Connection, commands: Sequence[Command]
     ) -> list[Acceptance | Refusal]:
         """Compose *commands* and store them in one transaction; a result for each, in order."""
         prepared = [self.prepare(command) for command in commands]
-        return db.run_transaction(conn, lambda: write(conn, prepared))
+        results = db.run_transaction(conn, lambda: write(conn, prepared))
+        for ready in prepared:
+            ready.end_span()
+        return results
 
 
 def _check_senders(catalog: Catalog, identity: Identity) -> None:

@@ -260,6 +260,11 @@ def _gauge(instrument: Instrument, series: Mapping[tuple[str, ...], float]) -> M
     return family
 
 
+def families(directory: Path, readings: Readings) -> list[Metric]:
+    """Return every metric of all processes that count in *directory*, and *readings*."""
+    return list(_Exposition(directory, readings).collect())
+
+
 def exposition(directory: Path, readings: Readings | None = None) -> bytes:
     """Return the text exposition of all processes that count in *directory*, and of *readings*.
 

@@ -15,10 +15,11 @@ from mailworkers.adapters.db import Connection, Database
 from mailworkers.adapters.journal import SenderJournal
 from mailworkers.adapters.store import Effect, Settled
 from mailworkers.adapters.telemetry import Telemetry
+from mailworkers.adapters.tracing import Attempt
 from mailworkers.core.journal import Answered
 from mailworkers.core.journal import Settled as SettledRecord
 from mailworkers.core.settlement import Settlement
-from mailworkers.core.states import FINAL, READY, Status
+from mailworkers.core.states import FINAL, READY, AttemptStatus, Status
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -141,6 +142,9 @@ def report(telemetry: Telemetry, outcome: Outcome, settled: Settled) -> None:
     """Tell what became of a delivery whose attempt was settled."""
     settlement = outcome.settlement
     telemetry.attempt_closed(settlement.attempt_status, outcome.duration_ms)
+    if telemetry.tracer is not None and outcome.duration_ms is not None:
+        traceparent = telemetry.tracer.record_attempt(_attempt(outcome, settled))
+        settled = msgspec.structs.replace(settled, traceparent=traceparent)
     if outcome.lateness_ms is not None:
         telemetry.retry_executed(settlement.attempt_status, outcome.lateness_ms)
     status = Status(settled.status)
@@ -165,6 +169,25 @@ def report(telemetry: Telemetry, outcome: Outcome, settled: Settled) -> None:
         )
     elif status not in READY:
         report_ended(telemetry, settled, settlement.summary, outcome.max_attempts)
+
+
+def _attempt(outcome: Outcome, settled: Settled) -> Attempt:
+    """Return what the span of an attempt tells."""
+    settlement = outcome.settlement
+    return Attempt(
+        delivery_id=settled.delivery_id,
+        source=settled.source,
+        attempt_no=settled.attempt_no,
+        status=settlement.attempt_status,
+        is_accepted=settlement.attempt_status is AttemptStatus.PROVIDER_ACCEPTED,
+        stage=settlement.stage or "",
+        reply_code=settlement.reply_code,
+        enhanced_code=settlement.enhanced_code or "",
+        relay=settlement.relay,
+        traceparent=settled.traceparent,
+        ended_ago=time.monotonic() - outcome.finished,
+        duration_ms=outcome.duration_ms or 0.0,
+    )
 
 
 class Ended(Protocol):

@@ -23,6 +23,7 @@ from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.stopping import Stop, end_with_parent
 from mailworkers.adapters.stream import Waker
 from mailworkers.adapters.telemetry import Telemetry
+from mailworkers.adapters.tracing import open_tracer
 from mailworkers.adapters.usable_places import usable_places
 from mailworkers.core.errors import ConfigError, SchemaTooNew, StoreUnavailable
 
@@ -82,6 +83,7 @@ class Context:
                 level=settings.log_level,
                 secrets=settings.secrets(),
             )
+        self.telemetry.tracer = open_tracer(settings, self.process, self.telemetry.export_failed)
         self.database = db.Database(settings.postgres_dsn, f"mailworkers {self.process}")
         self.waker = Waker(settings)
         self.clock = DatabaseClock(self.telemetry.clock_is_off)

@@ -82,6 +82,13 @@ def fraction(value: str) -> float:
     return float(value)
 
 
+def share(value: str) -> float:
+    """Accept a decimal number from 0 to 1."""
+    if not re.fullmatch(r"0?\.[0-9]{1,9}|0|1|1\.0{1,9}|0\.0{1,9}", value, re.ASCII):
+        raise ValueError("is not a number from 0 to 1; write for example 0.01, or 1 for all")
+    return float(value)
+
+
 def span(low: str, high: str) -> Form[timedelta]:
     """Accept a span of time such as 250ms, 15s, 2m, 4h or 7d, from *low* to *high*."""
     shortest, longest = parse_span(low), parse_span(high)

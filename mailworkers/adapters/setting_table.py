@@ -39,6 +39,13 @@ class Setting(msgspec.Struct, frozen=True):
 
 POLICIES = {"retry": "retry", "park": "park"}
 TLS_MODES = {word: word for word in ("starttls", "opportunistic", "implicit", "none")}
+EXPORTERS = {"otlp": "otlp", "none": "none"}
+PROTOCOLS = {"http/protobuf": "http/protobuf", "grpc": "grpc"}
+SAMPLERS = {
+    f"{parent}{root}": f"{parent}{root}"
+    for parent in ("", "parentbased_")
+    for root in ("always_on", "always_off", "traceidratio")
+}
 LEVELS = {"debug": "debug", "info": "info", "warn": "warn", "warning": "warn", "error": "error"}
 
 # fmt: off
@@ -184,6 +191,28 @@ RUNNING = (
             "to this place of its work kill, stop or cut itself off there, see "
             "[reliability](reliability.md).", "none"),
 )
+TELEMETRY = (
+    Setting("OTEL_SERVICE_NAME", "service_name", forms.text, "mailworkers",
+            "The name of the service in traces and metrics."),
+    Setting("OTEL_TRACES_EXPORTER", "traces_exporter", forms.choice(EXPORTERS), "",
+            "Where traces go: `otlp`, to the collector, or `none`.",
+            "`otlp` where an endpoint is set, else `none`"),
+    Setting("OTEL_METRICS_EXPORTER", "metrics_exporter", forms.choice(EXPORTERS), "",
+            "Where metrics go besides `/metrics`: `otlp` or `none`.",
+            "`otlp` where an endpoint is set, else `none`"),
+    Setting("OTEL_EXPORTER_OTLP_ENDPOINT", "otlp_endpoint", forms.text, "",
+            "The collector, such as `http://127.0.0.1:4318`; the signals may have their own.",
+            "none"),
+    Setting("OTEL_EXPORTER_OTLP_PROTOCOL", "otlp_protocol", forms.choice(PROTOCOLS),
+            "http/protobuf", "`http/protobuf` or `grpc`."),
+    Setting("OTEL_TRACES_SAMPLER", "traces_sampler", forms.choice(SAMPLERS),
+            "parentbased_traceidratio", "Which traces are recorded: `always_on`, `always_off`, "
+            "`traceidratio`, or one of them with `parentbased_` before it: as the producer says."),
+    Setting("OTEL_TRACES_SAMPLER_ARG", "traces_sampler_arg", forms.share, "0.01",
+            "The share of traces that `traceidratio` records."),
+    Setting("OTEL_METRIC_EXPORT_INTERVAL", "metric_export_interval", forms.whole(100, 86_400_000),
+            "60000", "Milliseconds between two exports of metrics."),
+)
 # fmt: on
 
 SECTIONS = {
@@ -196,6 +225,7 @@ SECTIONS = {
     "Keeping": KEEPING,
     "Listening": LISTENING,
     "Running": RUNNING,
+    "Traces and metrics": TELEMETRY,
 }
 TABLE = tuple(setting for section in SECTIONS.values() for setting in section)
 NAMES = frozenset(

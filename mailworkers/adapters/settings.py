@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mailworkers.adapters.smtp import SmtpSettings
 
 SYSTEM_STATE_DIR = Path("/var/lib/mailworkers")
+Exporter = Literal["otlp", "none"]
 Tls = Literal["starttls", "opportunistic", "implicit", "none"]
 
 
@@ -89,6 +90,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     supervisor_socket: Path
     log_level: str
     crash_point: Order | None
+    service_name: str
+    traces_exporter: Exporter
+    metrics_exporter: Exporter
+    otlp_endpoint: str | None
+    otlp_protocol: str
+    traces_sampler: str
+    traces_sampler_arg: float
+    metric_export_interval: int
     shown: tuple[tuple[str, str, str], ...]
     warnings: tuple[str, ...]
 
@@ -151,10 +160,21 @@ def _values(readings: Mapping[str, Reading], environ: Mapping[str, str]) -> dict
     values["supervisor_socket"] = values["supervisor_socket"] or default_socket(values["state_dir"])
     if values["smtp_mode"] == "stub":
         values["smtp_from_email"] = values["smtp_from_email"] or "mailworkers@localhost"
+    for signal in ("traces", "metrics"):
+        values[f"{signal}_exporter"] = _exporter(signal, values, environ)
     identity = values["smtp_from_email"]
     allowed = values["smtp_from_allowed"] or (frozenset({domain(identity)}) if identity else None)
     values["smtp_from_allowed"] = allowed or frozenset()
     return values
+
+
+def _exporter(signal: str, values: Mapping[str, Any], environ: Mapping[str, str]) -> Exporter:
+    """Return where *signal* goes: as it is said, else to the collector that is named, if any."""
+    if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return "none"
+    own = environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
+    said: Exporter | None = values[f"{signal}_exporter"]
+    return said or ("otlp" if own or values["otlp_endpoint"] else "none")
 
 
 def _own_name() -> str:
@@ -172,7 +192,15 @@ def _state_dir(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("HOME") or "~").expanduser() / ".local/state/mailworkers"
 
 
-_COMPUTED = ("smtp_helo", "state_dir", "supervisor_socket", "smtp_from_email", "smtp_from_allowed")
+_COMPUTED = (
+    "smtp_helo",
+    "state_dir",
+    "supervisor_socket",
+    "smtp_from_email",
+    "smtp_from_allowed",
+    "traces_exporter",
+    "metrics_exporter",
+)
 
 
 def _show(reading: Reading, values: Mapping[str, Any]) -> tuple[str, str, str]:

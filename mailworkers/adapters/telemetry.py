@@ -13,6 +13,7 @@ from uuid import UUID
 from mailworkers.adapters import events
 from mailworkers.adapters.logs import Level, LevelFile, Log
 from mailworkers.adapters.metrics import Metrics
+from mailworkers.adapters.tracing import Tracer
 from mailworkers.core.refusals import FailureCode
 from mailworkers.core.states import AttemptStatus, Stage, Status
 
@@ -43,6 +44,7 @@ class Telemetry:
         secrets: Iterable[str] = (),
         fd: int = 1,
     ) -> None:
+        self.tracer: Tracer | None = None
         self._level_file = LevelFile(state_dir)
         self._configured_level = level
         self.metrics = Metrics(state_dir / METRICS_DIRECTORY, process)
@@ -78,7 +80,9 @@ class Telemetry:
             self.set_level(self._level_file.read() or self._configured_level)
 
     def close(self) -> None:
-        """Close the metric files; the last thing a process does."""
+        """Send the last spans, close the metric files; the last thing a process does."""
+        if self.tracer is not None:
+            self.tracer.close()
         self.metrics.close()
 
     # The role and what it lives by.
@@ -115,6 +119,10 @@ class Telemetry:
     def pass_done(self, event: str, **counts: Any) -> None:
         """A role finished one pass of its regular work (level debug)."""
         self._log.write(Level.DEBUG, event, counts)
+
+    def export_failed(self, reason: str) -> None:
+        """Spans or numbers did not get to the collector."""
+        self._log.write_cleaned(Level.WARN, events.EXPORT_FAILED, {"reason": reason})
 
     def failed(self, event: str, error: BaseException) -> None:
         """Something unexpected was raised: an assumption of ours is wrong."""

@@ -41,7 +41,7 @@ class Api:
         host, port = split_address(settings.internal_http_addr)
         _refuse_open_door(context, host)
         catalog = Catalog.load(settings.template_dir or packaged_directory())
-        intake = Intake(settings, catalog, context.clock.now)
+        intake = Intake(settings, catalog, context.clock.now, context.telemetry.tracer)
         for doubt in intake.doubts:
             context.telemetry.setting_doubted(doubt)
         pool = Pool(

@@ -75,7 +75,7 @@ class Consumer:
             context.telemetry.setting_doubted(danger)
         # After Redis: while that is away all of this is begun anew every second.
         catalog = Catalog.load(settings.template_dir or packaged_directory())
-        self._intake = Intake(settings, catalog, context.clock.now)
+        self._intake = Intake(settings, catalog, context.clock.now, context.telemetry.tracer)
         self._batch: list[Item] = []
         self._done: list[str] = []
         self._reader = EntryReader(self._stream)
@@ -174,6 +174,9 @@ class Consumer:
         conn = self._database.conn
         written = db.run_transaction(conn, lambda: self._write(conn))
         self._done.extend(item.entry.entry_id for item in self._batch)
+        for item in self._batch:
+            if isinstance(item.result, Prepared):
+                item.result.end_span()
         self._batch = []
         reached(Point.NOT_ACKNOWLEDGED)
         self._report(written.accepted)

@@ -6,13 +6,18 @@ one is lost is what it is for. It holds nothing; killed anywhere, its successor 
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from mailworkers.adapters import process
 from mailworkers.adapters.gauges import Stores
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.telemetry import METRICS_DIRECTORY
+from mailworkers.adapters.tracing import exporter_installed
 from mailworkers.web.ops import Signs, health_app, metrics_app
 from mailworkers.web.serving import Listener, Server
+
+if TYPE_CHECKING:
+    from mailworkers.adapters.otlp_metrics import MetricsExport
 
 _HOST = "127.0.0.1"
 _GRACE = timedelta(seconds=3)
@@ -25,7 +30,8 @@ class Front:
     def __init__(self, settings: Settings) -> None:
         self.report: Callable[[Exception], None] | None = None
         self.stores = Stores(settings, "mailworkers monitor")
-        signs = Signs(self.stores, settings.state_dir / METRICS_DIRECTORY)
+        self.metrics = settings.state_dir / METRICS_DIRECTORY
+        signs = Signs(self.stores, self.metrics)
         health = health_app(signs, report=self._report)
         metrics = metrics_app(signs, report=self._report)
         listeners = [
@@ -52,6 +58,7 @@ class Monitor:
         self._stop = context.stop
         self._poll = context.settings.poll
         front.report = lambda error: context.telemetry.failed("request failed", error)
+        self._export = _open_export(context, front)
 
     def step(self) -> bool:
         """Hear from the listeners and from Redis; the heartbeat before was Postgres' answer."""
@@ -68,7 +75,25 @@ class Monitor:
         """Nothing is held between two requests."""
 
     def close(self) -> None:
-        """The listeners close last, with the process."""
+        """Send the last numbers; the listeners close last, with the process."""
+        if self._export is not None:
+            self._export.close()
+
+
+def _open_export(context: process.Context, front: Front) -> "MetricsExport | None":
+    """Begin to send metrics to the collector, where settings name one."""
+    if context.settings.metrics_exporter != "otlp":
+        return None
+    with exporter_installed():
+        from mailworkers.adapters.otlp_metrics import MetricsExport
+
+        return MetricsExport(
+            context.settings,
+            context.process,
+            front.metrics,
+            front.stores.readings,
+            context.telemetry.export_failed,
+        )
 
 
 def main(settings: Settings) -> int:

@@ -69,6 +69,8 @@ class Acceptor:
             replayed = [r.delivery_id for r in results if _is_replay(r)]
             suppressed = suppressed_at_intake(conn, replayed) if replayed else frozenset()
         self._report(commands, results)
+        for ready in prepared:
+            ready.end_span()
         return [
             _result(command, result, suppressed)
             for command, result in zip(commands, results, strict=True)

@@ -133,6 +133,8 @@ EVENTS: list[tuple[Act, str, str, dict[str, Any], dict[str, float]]] = [
     (lambda t: t.role_stopped("signal"), "INFO", "role stopped", {"reason": "signal"}, {}),
     (lambda t: t.setting_doubted("X is odd"),
      "WARN", "setting is doubtful", {"detail": "X is odd"}, {}),
+    (lambda t: t.export_failed("no answer"),
+     "WARN", "telemetry not exported", {"reason": "no answer"}, {}),
     (lambda t: t.clock_is_off(timedelta(hours=-1)),
      "ERROR", "host clock is off", {"skew_seconds": -3600}, {}),
     (lambda t: t.delivery_requeued(DELIVERY, "api", "failed", "queued", TRACEPARENT),

@@ -1,0 +1,1 @@
+"""What leaves this installation for collectors, alarms and dashboards."""
