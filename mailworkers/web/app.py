@@ -11,8 +11,10 @@ from litestar.types import ControllerRouterHandler
 from mailworkers.adapters.store.pool import Pool
 from mailworkers.web.backend import Backend
 from mailworkers.web.batches import create_deliveries
+from mailworkers.web.console.app import console
 from mailworkers.web.deliveries import get_attempts, get_content, get_deliveries, get_delivery
 from mailworkers.web.errors import respond
+from mailworkers.web.front import Front
 from mailworkers.web.gate import PREFIX, Gate
 from mailworkers.web.histories import get_explanation, get_timeline
 from mailworkers.web.intake import create_delivery, create_login_code_delivery
@@ -52,10 +54,11 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
 )
 
 
-def internal_api(backend: Backend, pool: Pool, *, report: Callable[[Exception], None]) -> Gate:
-    """Return the internal API as an ASGI application; *report* takes errors nobody foresaw."""
+def internal_api(backend: Backend, pool: Pool, *, report: Callable[[Exception], None]) -> Front:
+    """Return API and console as an ASGI application; *report* takes errors nobody foresaw."""
     app = litestar_app(State({"backend": backend, "report": report}))
-    return Gate(app, Tokens(pool), report=report)
+    tokens = Tokens(pool)
+    return Front(Gate(app, tokens, report=report), console(backend, pool, tokens, report=report))
 
 
 def litestar_app(state: State, openapi_config: OpenAPIConfig | None = None) -> Litestar:

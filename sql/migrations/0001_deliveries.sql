@@ -237,6 +237,14 @@ CREATE TABLE api_tokens (
     revoked_at timestamptz
 );
 
+-- Browsers that are logged in to the console, known by the hash of their cookie; each acts for a token.
+CREATE TABLE console_sessions (
+    session_hash bytea PRIMARY KEY,
+    token_hash   bytea NOT NULL REFERENCES api_tokens ON DELETE CASCADE,
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at   timestamptz NOT NULL CHECK (isfinite(expires_at))
+);
+
 -- Heartbeats of the roles. Only beat_at and detail change, and no index holds them: every beat is HOT.
 CREATE TABLE processes (
     process_id uuid PRIMARY KEY,
