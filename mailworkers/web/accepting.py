@@ -95,6 +95,10 @@ class Acceptor:
         """Wake the senders for what was held back."""
         self._bell.ring({Status.QUEUED})
 
+    def wake_scheduler(self) -> None:
+        """Wake a scheduler for what it has to do at once."""
+        self._bell.ring({Status.SCHEDULED})
+
     def close(self) -> None:
         """Let go of the thread that wakes."""
         self._bell.close()

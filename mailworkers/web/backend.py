@@ -65,6 +65,10 @@ class Backend:
         """Tell idle senders that there may be work, without waiting for it to be told."""
         self._acceptor.wake_senders()
 
+    def wake_scheduler(self) -> None:
+        """Tell an idle scheduler that there may be work, without waiting for it to be told."""
+        self._acceptor.wake_scheduler()
+
     def _answer(self, question: Callable[[Connection], Outcome]) -> Outcome:
         with self._pool.connection() as conn:
             return question(conn)

@@ -5,6 +5,7 @@ import binascii
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from mailworkers.adapters.store.dead_letters import LetterPosition
 from mailworkers.adapters.store.reads import Position
 from mailworkers.web.errors import bad_parameter
 
@@ -28,6 +29,22 @@ def read_cursor(cursor: str) -> Position:
         raise _not_ours() from None
 
 
+def write_letter_cursor(position: LetterPosition) -> str:
+    """Return the cursor of the page after *position*, a dead letter."""
+    microseconds = (position.created_at - _EPOCH) // _MICROSECOND
+    return _pack(f"{microseconds}:{position.dead_letter_id}")
+
+
+def read_letter_cursor(cursor: str) -> LetterPosition:
+    """Return the position in *cursor*, or raise the answer 400."""
+    microseconds, _, number = _unpack(cursor).partition(":")
+    try:
+        at = _EPOCH + int(microseconds) * _MICROSECOND
+    except (ValueError, OverflowError):
+        raise _not_ours() from None
+    return LetterPosition(at, _number(number))
+
+
 def write_number_cursor(number: int) -> str:
     """Return the cursor of the page after *number*: of an attempt, of a line."""
     return _pack(str(number))
@@ -35,7 +52,10 @@ def write_number_cursor(number: int) -> str:
 
 def read_number_cursor(cursor: str) -> int:
     """Return the number in *cursor*, or raise the answer 400."""
-    text = _unpack(cursor)
+    return _number(_unpack(cursor))
+
+
+def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise _not_ours()
     return int(text)

@@ -72,6 +72,10 @@ def describe() -> Json:
             {"name": "deliveries", "description": "What became of it (scope `read`)"},
             {"name": "verbs", "description": "Changing what becomes of it (scope `operate`)"},
             {
+                "name": "dead letters",
+                "description": "What could not be sent (scope `read`; `operate` for changes)",
+            },
+            {
                 "name": "operating",
                 "description": "The whole service (scope `read`; `operate` for changes)",
             },
