@@ -17,6 +17,11 @@ from mailworkers.web.errors import respond
 from mailworkers.web.gate import PREFIX, Gate
 from mailworkers.web.histories import get_explanation, get_timeline
 from mailworkers.web.intake import create_delivery, create_login_code_delivery
+from mailworkers.web.malformed import (
+    get_malformed_command,
+    get_malformed_commands,
+    post_malformed_replay,
+)
 from mailworkers.web.overview import get_actions, get_roles, get_stats
 from mailworkers.web.pauses import delete_pause, get_pauses, post_pause
 from mailworkers.web.replays import get_replay, get_replays, post_replay, post_replay_cancel
@@ -48,6 +53,9 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     get_replays,
     get_replay,
     post_replay_cancel,
+    get_malformed_commands,
+    get_malformed_command,
+    post_malformed_replay,
     get_suppressions,
     get_suppression,
     put_suppression,

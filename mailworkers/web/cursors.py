@@ -5,8 +5,7 @@ import binascii
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from mailworkers.adapters.store.dead_letters import LetterPosition
-from mailworkers.adapters.store.reads import Position
+from mailworkers.adapters.store.reads import NumberedPosition, Position
 from mailworkers.web.errors import bad_parameter
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -29,20 +28,20 @@ def read_cursor(cursor: str) -> Position:
         raise _not_ours() from None
 
 
-def write_letter_cursor(position: LetterPosition) -> str:
-    """Return the cursor of the page after *position*, a dead letter."""
-    microseconds = (position.created_at - _EPOCH) // _MICROSECOND
-    return _pack(f"{microseconds}:{position.dead_letter_id}")
+def write_numbered_cursor(position: NumberedPosition) -> str:
+    """Return the cursor of the page after *position*."""
+    microseconds = (position.at - _EPOCH) // _MICROSECOND
+    return _pack(f"{microseconds}:{position.number}")
 
 
-def read_letter_cursor(cursor: str) -> LetterPosition:
+def read_numbered_cursor(cursor: str) -> NumberedPosition:
     """Return the position in *cursor*, or raise the answer 400."""
     microseconds, _, number = _unpack(cursor).partition(":")
     try:
         at = _EPOCH + int(microseconds) * _MICROSECOND
     except (ValueError, OverflowError):
         raise _not_ours() from None
-    return LetterPosition(at, _number(number))
+    return NumberedPosition(at, _number(number))
 
 
 def write_number_cursor(number: int) -> str:

@@ -13,15 +13,15 @@ from mailworkers.adapters.store.dead_letters import (
     Cause,
     DeadLetter,
     DeadLetterFilter,
-    LetterPosition,
     find_dead_letter,
     list_dead_letters,
     resolve_dead_letter,
 )
 from mailworkers.adapters.store.pool import Connection
+from mailworkers.adapters.store.reads import NumberedPosition
 from mailworkers.core.refusals import Refused, missing_field
 from mailworkers.web.backend import backend_of
-from mailworkers.web.cursors import read_letter_cursor, write_letter_cursor
+from mailworkers.web.cursors import read_numbered_cursor, write_numbered_cursor
 from mailworkers.web.deliveries import Cursor, Lanes, Limit, Sources, Template, To, certain
 from mailworkers.web.errors import ErrorCode, Problem, refused
 from mailworkers.web.orders import LONGEST_REASON, WebRequest, address_of, read_order
@@ -97,15 +97,15 @@ async def get_dead_letters(
         created_to=certain("to", received_to),
         is_resolved=resolved,
     )
-    before = read_letter_cursor(cursor) if cursor else None
+    before = read_numbered_cursor(cursor) if cursor else None
     return await backend_of(request).ask(lambda conn: _page(conn, wanted, before, limit))
 
 
 def _page(
-    conn: Connection, wanted: DeadLetterFilter, before: LetterPosition | None, limit: int
+    conn: Connection, wanted: DeadLetterFilter, before: NumberedPosition | None, limit: int
 ) -> DeadLetterPage:
     found = list_dead_letters(conn, wanted, before=before, limit=limit)
-    return DeadLetterPage(found.items, write_letter_cursor(found.next) if found.next else None)
+    return DeadLetterPage(found.items, write_numbered_cursor(found.next) if found.next else None)
 
 
 @get(

@@ -22,12 +22,12 @@ from mailworkers.adapters.store.replays import (
     plan_replay,
 )
 from mailworkers.core.refusals import Refused, bad_value
-from mailworkers.web.answers import CancelRequest, Milliseconds, Reason
+from mailworkers.web.answers import Milliseconds, Reason, ReasonRequest
 from mailworkers.web.backend import backend_of
 from mailworkers.web.cursors import read_number_cursor, write_number_cursor
 from mailworkers.web.deliveries import Cursor, Limit
 from mailworkers.web.errors import ErrorCode, Problem, refused
-from mailworkers.web.examples import CANCEL, REPLAY
+from mailworkers.web.examples import REPLAY
 from mailworkers.web.orders import Order, WebRequest, address_of, read_order
 from mailworkers.web.queries import check_query
 from mailworkers.web.tokens import needs, principal_of
@@ -219,8 +219,8 @@ async def get_replay(request: WebRequest, replay_id: ReplayId) -> Replay:
     tags=["dead letters"],
     opt={
         "answer": Replay,
-        "body": (CancelRequest,),
-        "examples": CANCEL,
+        "body": (ReasonRequest,),
+        "examples": {"stop": {"reason": "the relay is down again"}},
         "errors": (HTTPStatus.NOT_FOUND,),
     },
 )

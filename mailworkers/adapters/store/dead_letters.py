@@ -10,7 +10,7 @@ import msgspec
 from mailworkers.adapters.db import SQL, Connection, run, run_transaction
 from mailworkers.adapters.sqlstates import translated
 from mailworkers.adapters.store.operator_actions import record_action
-from mailworkers.adapters.store.reads import LANES, Time
+from mailworkers.adapters.store.reads import LANES, NumberedPosition, Time
 from mailworkers.core.states import Lane, Status
 
 # How many a page looks at for those that are wanted.
@@ -58,13 +58,6 @@ class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
         }
 
 
-class LetterPosition(msgspec.Struct, frozen=True):
-    """Where a page ended: the last dead letter that was looked at."""
-
-    created_at: datetime
-    dead_letter_id: int
-
-
 class DeadLetter(msgspec.Struct, frozen=True):
     """One entry and its delivery as it is now.
 
@@ -101,27 +94,27 @@ class FoundLetters(msgspec.Struct, frozen=True):
     """
 
     items: list[DeadLetter]
-    next: LetterPosition | None
+    next: NumberedPosition | None
 
 
 def list_dead_letters(
-    conn: Connection, wanted: DeadLetterFilter, *, before: LetterPosition | None, limit: int
+    conn: Connection, wanted: DeadLetterFilter, *, before: NumberedPosition | None, limit: int
 ) -> FoundLetters:
     """Return up to *limit* open dead letters before *before*, newest first."""
     place = {
-        "before_at": before and before.created_at,
-        "before_id": before and before.dead_letter_id,
+        "before_at": before and before.at,
+        "before_id": before and before.number,
     }
     statement = "list_dead_letters" if wanted.recipient is None else "list_dead_letters_to"
     parameters = {**wanted.parameters(), **place, "most": _MOST_LOOKED_AT}
     found = [_letter(row) for row in _ask(conn, statement, limit=limit + 1, **parameters)]
     if len(found) > limit:
         last = found[limit - 1]
-        return FoundLetters(found[:limit], LetterPosition(last.created_at, last.dead_letter_id))
+        return FoundLetters(found[:limit], NumberedPosition(last.created_at, last.dead_letter_id))
     if wanted.recipient is not None:
         return FoundLetters(found, None)
     ends = _ask(conn, "dead_letters_looked_at", **parameters)
-    return FoundLetters(found, LetterPosition(*ends[0]) if ends else None)
+    return FoundLetters(found, NumberedPosition(*ends[0]) if ends else None)
 
 
 def _ask(conn: Connection, statement: str, **parameters: object) -> list[tuple[Any, ...]]:
