@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from litestar import Request
 
+from mailworkers.adapters.reinjection import Reinjection
 from mailworkers.adapters.store import Effect
 from mailworkers.adapters.store.pool import Connection, Pool
 from mailworkers.core.commands import Command, Refusal, SourceKind
@@ -65,6 +66,10 @@ class Backend:
         """Tell idle senders that there may be work, without waiting for it to be told."""
         self._acceptor.wake_senders()
 
+    def wake_scheduler(self) -> None:
+        """Tell an idle scheduler that there may be work, without waiting for it to be told."""
+        self._acceptor.wake_scheduler()
+
     def _answer(self, question: Callable[[Connection], Outcome]) -> Outcome:
         with self._pool.connection() as conn:
             return question(conn)
@@ -77,6 +82,16 @@ class Backend:
     async def work(self, job: Callable[[Acceptor], Outcome]) -> Outcome:
         """Run *job*, large enough to hold others up, beside them."""
         return await asyncio.get_running_loop().run_in_executor(self._large, job, self._acceptor)
+
+    async def reinject(self, malformed_id: int, *, actor: str, reason: str) -> Reinjection | None:
+        """Take in an entry that was refused, if nothing speaks against it any more."""
+
+        def act(conn: Connection) -> Reinjection | None:
+            return self._acceptor.reinject(
+                conn, malformed_id, sources=self.sources, actor=actor, reason=reason
+            )
+
+        return await self.ask(act)
 
     def close(self) -> None:
         """Let go of threads and connections."""
