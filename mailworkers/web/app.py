@@ -18,12 +18,14 @@ from mailworkers.web.histories import get_explanation, get_timeline
 from mailworkers.web.intake import create_delivery, create_login_code_delivery
 from mailworkers.web.overview import get_actions, get_roles, get_stats
 from mailworkers.web.pauses import delete_pause, get_pauses, post_pause
+from mailworkers.web.previews import preview_template
 from mailworkers.web.suppressions import (
     delete_suppression,
     get_suppression,
     get_suppressions,
     put_suppression,
 )
+from mailworkers.web.templates import get_template, get_templates
 from mailworkers.web.tokens import Tokens
 from mailworkers.web.verbs import cancel_delivery, requeue_delivery
 
@@ -46,6 +48,9 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     get_pauses,
     post_pause,
     delete_pause,
+    get_templates,
+    get_template,
+    preview_template,
     get_stats,
     get_roles,
     get_actions,

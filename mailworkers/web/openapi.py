@@ -71,6 +71,7 @@ def describe() -> Json:
             {"name": "intake", "description": "Taking mail in (scope `intake`)"},
             {"name": "deliveries", "description": "What became of it (scope `read`)"},
             {"name": "verbs", "description": "Changing what becomes of it (scope `operate`)"},
+            {"name": "templates", "description": "What they take and make (scope `read`)"},
             {
                 "name": "operating",
                 "description": "The whole service (scope `read`; `operate` for changes)",
