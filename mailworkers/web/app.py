@@ -26,6 +26,7 @@ from mailworkers.web.malformed import (
 )
 from mailworkers.web.overview import get_actions, get_roles, get_stats
 from mailworkers.web.pauses import delete_pause, get_pauses, post_pause
+from mailworkers.web.previews import preview_template
 from mailworkers.web.replays import get_replay, get_replays, post_replay, post_replay_cancel
 from mailworkers.web.suppressions import (
     delete_suppression,
@@ -33,6 +34,7 @@ from mailworkers.web.suppressions import (
     get_suppressions,
     put_suppression,
 )
+from mailworkers.web.templates import get_template, get_templates
 from mailworkers.web.tokens import Tokens
 from mailworkers.web.verbs import cancel_delivery, requeue_delivery
 
@@ -65,6 +67,9 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     get_pauses,
     post_pause,
     delete_pause,
+    get_templates,
+    get_template,
+    preview_template,
     get_stats,
     get_roles,
     get_actions,

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from litestar import Request
 
+from mailworkers.adapters.previews import Previewer
 from mailworkers.adapters.reinjection import Reinjection
 from mailworkers.adapters.store import Effect
 from mailworkers.adapters.store.pool import Connection, Pool
@@ -30,6 +31,7 @@ class Backend:
         self,
         pool: Pool,
         acceptor: Acceptor,
+        previewer: Previewer,
         *,
         sources: dict[str, SourceKind],
         policies: Mapping[str, RetryPolicy],
@@ -37,6 +39,8 @@ class Backend:
     ) -> None:
         self.sources = sources
         self.policies = policies
+        self.catalog = previewer.catalog
+        self._previewer = previewer
         self._pool = pool
         self._acceptor = acceptor
         # Apart, so that whatever holds a batch of others up never holds a login code up.
@@ -44,6 +48,7 @@ class Backend:
         self._others: Batcher[Command, Accepted | Refusal] = Batcher(acceptor.accept)
         self._readers = ThreadPoolExecutor(max(1, size - _NOT_FOR_READS), "read")
         self._large = ThreadPoolExecutor(1, "large")
+        self._previews = ThreadPoolExecutor(1, "preview")
 
     async def ask(self, question: Callable[[Connection], Outcome]) -> Outcome:
         """Return what *question* finds in the database."""
@@ -93,11 +98,17 @@ class Backend:
 
         return await self.ask(act)
 
+    async def preview(self, job: Callable[[Previewer], Outcome]) -> Outcome:
+        """Run *job*, which may take a rendering's whole budget, apart from mail."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._previews, job, self._previewer
+        )
+
     def close(self) -> None:
         """Let go of threads and connections."""
         self._auth.close()
         self._others.close()
-        for threads in (self._readers, self._large):
+        for threads in (self._readers, self._large, self._previews):
             threads.shutdown(wait=False, cancel_futures=True)
         self._acceptor.close()
         self._pool.close()

@@ -70,3 +70,15 @@ REPLAY: Examples = {
 BATCH: Examples = {
     "batch": {"deliveries": [RENDERED["rendered"], TEMPLATE["template"]]},
 }
+
+PREVIEW: Examples = {
+    "with its samples": {},
+    "with values": {
+        "locale": "de-AT",
+        "variables": {
+            "name": "Ada",
+            "confirm_url": "https://example.com/confirm?token=4f1c2a",
+        },
+        "samples": False,
+    },
+}

@@ -48,6 +48,7 @@ _TAGS = {
     "verbs": "Changing what becomes of it (scope `operate`)",
     "dead letters": "What could not be sent (scope `read`; `operate` for changes)",
     "malformed commands": "What was refused (scope `read`; `operate` for changes)",
+    "templates": "What they take and make (scope `read`)",
     "operating": "The whole service (scope `read`; `operate` for changes)",
 }
 _ABOUT = f"""\

@@ -16,7 +16,6 @@ from mailworkers.web.errors import bad_parameter, refused
 
 LARGEST_BODY = 16 * 1024
 LONGEST_REASON = 500
-FORM = "form"  # where the console leaves what a person filled in
 
 WebRequest = Request[Any, Any, Any]
 # For DELETE, whose bodies many clients and proxies drop.
@@ -131,14 +130,10 @@ class Order:
 
 
 async def read_order(request: WebRequest, *names: str) -> Order:
-    """Return the body of *request*, a JSON object with no fields but *names*.
-
-    A form of the console, read there, takes the place of the body.
-    """
-    form = request.scope["state"].get(FORM)
-    body = b"" if form is not None else await read_body(request, LARGEST_BODY)
+    """Return the body of *request*, a JSON object with no fields but *names*."""
+    body = await read_body(request, LARGEST_BODY)
     try:
-        given = parse(body, path="body") if form is None else form
+        given = parse(body, path="body")
         if not isinstance(given, dict):
             raise bad_value("body", "is not a JSON object")
         for name in given:

@@ -8,13 +8,14 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
+import msgspec
 from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
-from mailworkers.web.bodies import read_body
+from mailworkers.web.bodies import GIVEN, read_body
 from mailworkers.web.console.pages import Flash, is_csrf_token, redirect
 from mailworkers.web.errors import ErrorCode, Problem
-from mailworkers.web.orders import FORM, LARGEST_BODY, WebRequest
+from mailworkers.web.orders import LARGEST_BODY, WebRequest
 
 # What a person can mend, or has to be told, on the page where it was asked.
 _TOLD_THERE = {
@@ -44,7 +45,7 @@ async def order(
 ) -> Any:
     """Return what *route* answers to a body of *fields*; those that are empty are left out."""
     given = {name: value for name, value in (fields or {}).items() if value not in (None, "")}
-    request.scope["state"][FORM] = given
+    request.scope["state"][GIVEN] = msgspec.json.encode(given)
     return await ask(route, request, **parameters)
 
 
