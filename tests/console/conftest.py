@@ -1,7 +1,7 @@
 """The console behind its real listener, a client of its pages, a browser that looks at them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import unescape
 
 import httpx
@@ -20,7 +20,7 @@ _CSRF = re.compile(r'name="csrf" value="([0-9a-f]{64})"')
 class PageClient(httpx.Client):
     """A client of the console that keeps cookies and fills in forms as a browser would."""
 
-    def submit(self, form_on: str, action: str, **fields: str) -> httpx.Response:
+    def submit(self, form_on: str, action: str, **fields: str | Sequence[str]) -> httpx.Response:
         """Send *fields* to *action* with the token that the page *form_on* gave."""
         found = _CSRF.search(self.get(form_on).text)
         assert found is not None, f"{form_on} has no form"

@@ -1,5 +1,6 @@
 """A service with a story, put straight into the database: for the console's tests and pictures."""
 
+import itertools
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -7,6 +8,7 @@ from uuid import UUID, uuid4
 import msgspec
 
 from mailworkers.adapters import db
+from mailworkers.adapters.store.malformed import Malformed, store_malformed
 from mailworkers.adapters.store.pauses import add_pause
 from mailworkers.adapters.store.suppressions import Listing, put_suppressions
 from mailworkers.core.addresses import Mailbox
@@ -15,6 +17,7 @@ from mailworkers.core.mime import Message, compose
 from mailworkers.core.states import Lane, PayloadMode, Status
 from tests.deliveries import accept, new_delivery
 
+_entries = itertools.count(1)
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
 # Sent within the last quarter of an hour, a wave of them every five minutes.
@@ -149,6 +152,43 @@ def put_dead_letters(conn: db.Connection, count: int, **changes: Any) -> list[UU
     return found
 
 
+def put_malformed(conn: db.Connection, fields: dict[str, str], *, detail: str) -> int:
+    """Have refused an entry of the stream; return its number."""
+    raw = msgspec.msgpack.encode({n.encode(): v.encode() for n, v in fields.items()})
+    record = Malformed(
+        entry_id=f"1700000000000-{next(_entries)}",
+        failure_code="unknown_template",
+        detail=detail,
+        source=fields.get("source", ""),
+        delivery_id=fields.get("delivery_id", ""),
+        raw=raw,
+        raw_size=len(raw),
+        is_complete=True,
+    )
+    store_malformed(conn, "mail:delivery_commands", [record])
+    row = conn.execute("SELECT max(malformed_id) FROM malformed_commands").fetchone()
+    return int(row[0]) if row else 0
+
+
+def entry(template_id: str = "welcome", **more: str) -> dict[str, str]:
+    """Return the fields of an entry that asks for a template."""
+    payload = {
+        "to": ["ada@example.com"],
+        "template_id": template_id,
+        "locale": "en",
+        "variables": {"name": "Ada", "confirm_url": "https://example.com/a"},
+    }
+    return {
+        "delivery_id": str(uuid4()),
+        "source": "notification",
+        "payload_mode": "template",
+        "idempotency_key": f"entry-{next(_entries)}",
+        "requested_at_ms": "1793000000000",
+        "payload_json": msgspec.json.encode(payload).decode(),
+        **more,
+    }
+
+
 def put_login_code(conn: db.Connection) -> UUID:
     """Accept auth mail, whose content is a secret."""
     return put_message(
@@ -184,6 +224,9 @@ def tell_the_story(conn: db.Connection) -> dict[str, UUID]:
         locale="en",
     )
     code = put_login_code(conn)
+    for number in range(4):
+        said = f"payload.template_id: there is no template spring-sale-{number}"
+        put_malformed(conn, entry(f"spring-sale-{number}"), detail=said)
     listings = [
         Listing(f"{name}@example.net", reason)
         for name, reason in (

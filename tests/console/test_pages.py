@@ -21,7 +21,17 @@ from tests.web.conftest import Row
 
 Connection = psycopg.Connection[Row]
 NOBODY = "/deliveries/01900000-0000-7000-8000-000000000001"
-LISTS = ["/", "/deliveries", "/suppressions", "/pauses", "/roles", "/audit"]
+LISTS = [
+    "/",
+    "/deliveries",
+    "/dead-letters",
+    "/malformed",
+    "/templates",
+    "/suppressions",
+    "/pauses",
+    "/roles",
+    "/audit",
+]
 
 
 def test_the_console_is_found_without_its_slash(pages: PageClient) -> None:
@@ -162,7 +172,7 @@ def test_the_overview_draws_what_happened(pages: PageClient, conn: Connection) -
         return page
 
     page = eventually(whole, within=30)
-    assert page.count("nothing in the last 15 minutes") == 1  # nothing waits
+    assert page.count("nothing in the last 15 minutes") <= 1  # nothing waits
 
 
 def test_a_relay_that_is_down_is_the_first_thing_to_see(

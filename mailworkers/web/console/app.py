@@ -11,6 +11,7 @@ from mailworkers.adapters.store.pool import Pool
 from mailworkers.web.backend import Backend
 from mailworkers.web.console.assets import get_asset
 from mailworkers.web.console.audit import show_audit
+from mailworkers.web.console.dead_letters import resolve, show_dead_letters
 from mailworkers.web.console.deliveries import (
     download_source,
     frame_html,
@@ -20,11 +21,14 @@ from mailworkers.web.console.deliveries import (
 )
 from mailworkers.web.console.errors import respond
 from mailworkers.web.console.gate import ConsoleGate
+from mailworkers.web.console.malformed import replay_malformed, show_entry, show_malformed
 from mailworkers.web.console.overview import show_overview, show_roles
 from mailworkers.web.console.paths import CONSOLE
 from mailworkers.web.console.pauses import pause, resume, show_pauses
+from mailworkers.web.console.replays import cancel_replay, plan_replay, replay, show_replay
 from mailworkers.web.console.sessions import log_in, log_out, show_login
 from mailworkers.web.console.suppressions import show_suppressions, suppress, unsuppress
+from mailworkers.web.console.templates import frame_preview, show_template, show_templates
 from mailworkers.web.console.verbs import cancel, requeue
 from mailworkers.web.console.watch import Watch
 from mailworkers.web.tokens import Tokens
@@ -38,6 +42,18 @@ PAGES: tuple[ControllerRouterHandler, ...] = (
     download_source,
     cancel,
     requeue,
+    show_dead_letters,
+    resolve,
+    plan_replay,
+    replay,
+    show_replay,
+    cancel_replay,
+    show_malformed,
+    show_entry,
+    replay_malformed,
+    show_templates,
+    show_template,
+    frame_preview,
     show_suppressions,
     suppress,
     unsuppress,

@@ -3,6 +3,7 @@
 A route is called with its guards, so whoever may not ask the API may not ask here.
 """
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -17,6 +18,7 @@ from mailworkers.web.console.pages import Flash, is_csrf_token, redirect
 from mailworkers.web.errors import ErrorCode, Problem
 from mailworkers.web.orders import LARGEST_BODY, WebRequest
 
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 # What a person can mend, or has to be told, on the page where it was asked.
 _TOLD_THERE = {
     HTTPStatus.BAD_REQUEST,
@@ -49,8 +51,14 @@ async def order(
     return await ask(route, request, **parameters)
 
 
-async def read_form(request: WebRequest) -> dict[str, str]:
-    """Return the fields of a form of ours, the last of each; 403 when it is not ours."""
+class Form(dict[str, str]):
+    """The fields a person filled in, the last of each; `picked` are the rows with a mark."""
+
+    picked: tuple[int, ...] = ()
+
+
+async def read_form(request: WebRequest) -> Form:
+    """Return the fields of a form of ours; 403 when it is not ours."""
     body = await read_body(request, LARGEST_BODY)
     try:
         pairs = parse_qsl(body.decode(), max_num_fields=500, errors="strict")
@@ -58,7 +66,9 @@ async def read_form(request: WebRequest) -> dict[str, str]:
         raise Problem(
             HTTPStatus.BAD_REQUEST, ErrorCode.BAD_REQUEST, "the form cannot be read"
         ) from None
-    form = {name: value.strip() for name, value in pairs}
+    form = Form((name, value.strip()) for name, value in pairs if name != "pick")
+    marked = {value for name, value in pairs if name == "pick"}
+    form.picked = tuple(sorted(int(value) for value in marked if _NUMBER.fullmatch(value)))
     if not is_csrf_token(request, form.pop("csrf", "")):
         raise Problem(
             HTTPStatus.FORBIDDEN,

@@ -21,8 +21,11 @@ _HTML = "text/html"
 NAVIGATION = (
     ("", "Overview"),
     ("deliveries", "Deliveries"),
+    ("dead-letters", "Dead letters"),
+    ("malformed", "Malformed"),
     ("suppressions", "Suppressions"),
     ("pauses", "Pauses"),
+    ("templates", "Templates"),
     ("roles", "Roles"),
     ("audit", "Audit log"),
 )
