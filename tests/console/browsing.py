@@ -69,7 +69,15 @@ class Visitor:
         return self.page
 
     def picture(self, path: Path, *, whole: bool = True) -> None:
-        """Write what the window shows, *whole*: with what is below its edge."""
+        """Write what the window shows, *whole*: with what is below its edge.
+
+        The window is made as high as its page: what is out of sight is not always painted.
+        """
+        if whole:
+            height = self.page.evaluate("document.documentElement.scrollHeight")
+            width = self.page.evaluate("window.innerWidth")
+            self.page.set_viewport_size({"width": width, "height": max(height, 700)})
+            self.page.wait_for_load_state("networkidle")
         self.page.screenshot(path=path, full_page=whole)
 
     def close(self) -> None:

@@ -73,7 +73,7 @@ def test_dead_letters_are_counted_replayed_and_their_replay_stopped(
     assert before == (0,)
     assert done.url.path.startswith("/console/replays/")
     said = text_of(done)
-    assert "0 of 30 are on their way or done, at 10.0 a second" in said
+    assert "0 of 30 are on their way or done, at 10 a second" in said
     assert WHY in said
     assert "requeueing" in text_of(pages.get("/dead-letters"))
     page = done.url.path.removeprefix("/console")

@@ -142,7 +142,7 @@ def _bars(stretches: Sequence[Stretch]) -> list[list[Stretch]]:
     bars: dict[int, list[Stretch]] = {}
     for stretch in stretches:
         bars.setdefault(int(stretch.begins_at / _SECONDS) // _PER_BAR, []).append(stretch)
-    return [bars[number] for number in sorted(bars)]
+    return [bars[number] for number in sorted(bars)][-(WIDTH // _PER_BAR) :]
 
 
 def _lately(values: Sequence[float]) -> float:

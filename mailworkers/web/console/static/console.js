@@ -2,6 +2,9 @@
 // without this file, only not as comfortably.
 "use strict";
 
+// On a narrow screen the pages' names are a strip: the current one should be seen in it.
+document.querySelector(".side [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+
 const typing = (element) => /^(INPUT|SELECT|TEXTAREA)$/.test(element.tagName);
 
 document.addEventListener("keydown", (event) => {
