@@ -212,3 +212,37 @@ SELECT
 SELECT role, host, pid, version, started_at, beat_at, detail FROM processes
 WHERE beat_at > clock_timestamp() - %(silence)s::interval
 ORDER BY role, host, detail ->> 'process', pid;
+
+-- name: count_accepted_by_time
+-- (reads)
+-- How many deliveries came in, by stretch of time (numbered since 1970) and lane.
+SELECT floor(extract(epoch FROM created_at) / %(seconds)s::integer)::bigint AS stretch, lane, count(*)
+FROM deliveries
+WHERE created_at >= to_timestamp(%(begin)s::bigint * %(seconds)s::integer)
+  AND created_at < to_timestamp(%(end)s::bigint * %(seconds)s::integer)
+GROUP BY stretch, lane;
+
+-- name: count_ended_by_time
+-- (reads)
+-- How many deliveries ended, by stretch of time, lane and status.
+SELECT floor(extract(epoch FROM finished_at) / %(seconds)s::integer)::bigint AS stretch,
+    lane, status, count(*)
+FROM deliveries
+WHERE finished_at >= to_timestamp(%(begin)s::bigint * %(seconds)s::integer)
+  AND finished_at < to_timestamp(%(end)s::bigint * %(seconds)s::integer)
+GROUP BY stretch, lane, status;
+
+-- name: measure_attempts
+-- (reads)
+-- How long the successful attempts took that ended a delivery, in milliseconds: median, 95 and 99 of a
+-- hundred, of at most 200 in each stretch of time.
+SELECT s.stretch, percentile_disc('{0.5,0.95,0.99}'::double precision[]) WITHIN GROUP (
+    ORDER BY (extract(epoch FROM a.finished_at - a.started_at) * 1000)::double precision)
+FROM generate_series(%(begin)s::bigint, %(end)s::bigint - 1) AS s (stretch) CROSS JOIN LATERAL (
+    SELECT d.delivery_id, d.attempt_no FROM deliveries d
+    WHERE d.finished_at >= to_timestamp(s.stretch * %(seconds)s::integer)
+      AND d.finished_at < to_timestamp((s.stretch + 1) * %(seconds)s::integer) AND d.status = 'sent'
+    ORDER BY d.finished_at LIMIT 200
+) sent JOIN attempts a USING (delivery_id, attempt_no)
+WHERE a.finished_at IS NOT NULL
+GROUP BY s.stretch;

@@ -91,6 +91,18 @@ class Question(Generic[Value]):
             raise answer
         return answer
 
+    def glance(self) -> Value:
+        """Return the last answer as long as it is kept, and let a newer one be asked meanwhile.
+
+        Without one, wait for it as `ask` does.
+        """
+        self.want()
+        with self._changed:
+            answer = self._answer if self._is_kept() else None
+        if answer is None or isinstance(answer, Exception):
+            return self.ask()
+        return answer
+
     def _is_new(self, began: float) -> bool:
         return self._answered_at >= began or time.monotonic() < self._new_until
 

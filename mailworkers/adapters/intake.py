@@ -93,6 +93,13 @@ class Intake:
         result = self._composer.compose(command, delivery_id=delivery_id, now=self._now())
         return Prepared(command, result, span)
 
+    def preview(self, command: Command) -> NewDelivery | Refusal:
+        """Return what `prepare` would make of *command*, but never signed."""
+        composer = msgspec.structs.replace(self._composer, keyring=Keyring({}))
+        return composer.compose(
+            command, delivery_id=command.delivery_id or new_delivery_id(), now=self._now()
+        )
+
     def accept(
         self, conn: db.Connection, commands: Sequence[Command]
     ) -> list[Acceptance | Refusal]:

@@ -9,6 +9,7 @@ from mailworkers import __version__
 from mailworkers.bench.testbed import Testbed
 
 _PACKAGES = ("psycopg", "redis", "hiredis", "msgspec")
+_COMPOSING = ("jinja2", "msgspec", "cryptography")
 _POSTGRES_SETTINGS = (
     "fsync",
     "synchronous_commit",
@@ -25,6 +26,13 @@ def describe(testbed: Testbed) -> dict[str, dict[str, object]]:
         "versions": _versions(testbed),
         "stores": _stores(testbed),
     }
+
+
+def describe_alone(directory: Path) -> dict[str, dict[str, object]]:
+    """Return what a measurement without stores runs on."""
+    found: dict[str, object] = {"mailworkers": __version__, "python": platform.python_version()}
+    found |= {package: _version(package) for package in _COMPOSING}
+    return {"machine": _machine(directory), "versions": found}
 
 
 def _machine(directory: Path) -> dict[str, object]:
@@ -45,12 +53,14 @@ def _versions(testbed: Testbed) -> dict[str, object]:
         "postgres": binaries.postgres.version,
         binaries.keyvalue.path.name: binaries.keyvalue.version,
     }
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "none"
-    return found
+    return found | {package: _version(package) for package in _PACKAGES}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
 
 
 def _stores(testbed: Testbed) -> dict[str, object]:

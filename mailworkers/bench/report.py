@@ -15,12 +15,13 @@ _QUIET = 0.1  # cores that others may use
 class Report(msgspec.Struct, frozen=True):
     """The result of one scenario; a figure that could not be measured is None.
 
-    `settings` are the scenario's own; `surroundings` say on what it ran.
+    `settings` are the scenario's own; `surroundings` say on what it ran. `check` is None where
+    nothing is delivered.
     """
 
     scenario: str
     figures: Mapping[str, Figure | None]
-    check: Check
+    check: Check | None
     settings: Mapping[str, Any]
     surroundings: Mapping[str, Mapping[str, Any]]
 
@@ -48,8 +49,7 @@ def as_object(report: Report) -> dict[str, Any]:
     return {
         "scenario": report.scenario,
         **figures,
-        "exactly_once": report.check.is_exactly_once,
-        "messages": report.check,
+        **_arrivals(report.check),
         "spread": {
             name: {"least": figure.least, "most": figure.most, "runs": figure.runs}
             for name, figure in report.figures.items()
@@ -58,6 +58,10 @@ def as_object(report: Report) -> dict[str, Any]:
         "settings": report.settings,
         **report.surroundings,
     }
+
+
+def _arrivals(check: Check | None) -> dict[str, Any]:
+    return {"exactly_once": check.is_exactly_once, "messages": check} if check else {}
 
 
 def rows(report: Report) -> Iterator[tuple[str, str, str, str]]:

@@ -9,6 +9,7 @@ import click
 
 from mailworkers.bench.commands import Mode
 from mailworkers.bench.sinks import SinkKind
+from mailworkers.cli.bench_compose import compose
 from mailworkers.embedded.binaries import Source
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -63,6 +64,9 @@ def bench() -> None:
     Everything is started here and removed at the end, whatever MAIL_* or DATABASE_URL say. CPU
     seconds are those of all processes: producer, roles, stores and sink.
     """
+
+
+bench.add_command(compose)
 
 
 @bench.command()

@@ -8,26 +8,25 @@ from email.message import EmailMessage
 from html import escape
 from pathlib import Path
 from typing import IO, Any
-from uuid import UUID
 
 import click
 import msgspec
 
 from mailworkers.adapters.catalog import Catalog
 from mailworkers.adapters.intake import Intake
+from mailworkers.adapters.previews import Previewer
 from mailworkers.adapters.settings import Settings, load
 from mailworkers.cli.commands import JUDGING, UNUSED
 from mailworkers.cli.main import Failure
 from mailworkers.core.addresses import domain, parse_mailbox
-from mailworkers.core.commands import Command, Refusal, decode_body
 from mailworkers.core.deliveries import NewDelivery
+from mailworkers.core.refusals import Refusal, Refused
+from mailworkers.core.strictjson import parse
 
-READER = "Reader <reader@example.com>"
 HEADERS = (
     *("From", "Reply-To", "Subject", "Auto-Submitted", "Precedence"),
     *("List-Id", "List-Unsubscribe", "List-Unsubscribe-Post"),
 )
-_ID = UUID("01900000-0000-7000-8000-000000000000")  # the same preview gives the same message
 
 
 class Preview(msgspec.Struct, frozen=True):
@@ -48,13 +47,12 @@ def make_previews(
     Args:
         given: a JSON object of variables; samples stand in for those that are not in it.
     """
-    variables = catalog.templates[template_id].contract.examples() | _read(given)
+    variables = _read(given)
     now = datetime.now(UTC)
-    intake = Intake(_settings(catalog), catalog, lambda: now)
+    previewer = Previewer(Intake(_settings(catalog), catalog, lambda: now), catalog)
     made = []
     for locale in locales:
-        command = _command(template_id, locale, variables)
-        result = command if isinstance(command, Refusal) else intake.prepare(command).result
+        result = previewer.compose(template_id, locale, variables, samples=True)
         if isinstance(result, Refusal):
             raise Failure(f"{template_id} in {locale} would be refused: {result.detail}")
         made.append(_preview(result, now))
@@ -77,24 +75,12 @@ def _read(given: IO[bytes] | None) -> dict[str, Any]:
     if given is None:
         return {}
     try:
-        return msgspec.json.decode(given.read(), type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"--variables is not a JSON object: {error}") from None
-
-
-def _command(template_id: str, locale: str, variables: dict[str, Any]) -> Command | Refusal:
-    body = {
-        "delivery_id": str(_ID),
-        "idempotency_key": "preview",
-        "payload_mode": "template",
-        "payload": {
-            "to": [READER],
-            "template_id": template_id,
-            "locale": locale,
-            "variables": variables,
-        },
-    }
-    return decode_body(msgspec.json.encode(body))
+        variables = parse(given.read(), path="")
+    except Refused as refused:
+        raise click.UsageError(f"--variables {refused.reason}") from None
+    if not isinstance(variables, dict):
+        raise click.UsageError("--variables is not a JSON object")
+    return variables
 
 
 def _preview(delivery: NewDelivery, now: datetime) -> Preview:

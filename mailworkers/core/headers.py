@@ -24,7 +24,7 @@ _CONTROL = re.compile(f"[{_CONTROLS}]")
 _CONTROL_OR_BIDI = re.compile(f"[{_CONTROLS}{_BIDI}]")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
-_UNQUOTABLE = re.compile(r'["\\]|=\?')
+_UNQUOTABLE = re.compile(r'["\\;]|=\?')  # some parsers take any semicolon for the next parameter
 _LONE_SPACE = re.compile(r"(?<! ) (?! )")
 
 _WORD = LINE - 1  # an encoded word has at most 75 characters, RFC 2047 section 2

@@ -13,6 +13,7 @@ from mailworkers.adapters import process
 from mailworkers.adapters.catalog import Catalog, packaged_directory
 from mailworkers.adapters.intake import Intake
 from mailworkers.adapters.policies import retry_policies
+from mailworkers.adapters.previews import Previewer
 from mailworkers.adapters.setting_forms import split_address
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.store.pool import Pool
@@ -53,6 +54,7 @@ class Api:
         self._backend = Backend(
             pool,
             Acceptor(intake, pool, context.telemetry, context.waker),
+            Previewer(intake, catalog),
             sources=settings.sources,
             policies=retry_policies(settings),
             size=settings.postgres_pool_max,

@@ -96,6 +96,12 @@ Reason = Annotated[
 ]
 
 
+class ReasonRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why something is done."""
+
+    reason: Reason
+
+
 class CancelRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why a delivery is withdrawn."""
 

@@ -11,19 +11,30 @@ from litestar.types import ControllerRouterHandler
 from mailworkers.adapters.store.pool import Pool
 from mailworkers.web.backend import Backend
 from mailworkers.web.batches import create_deliveries
+from mailworkers.web.console.app import console
+from mailworkers.web.dead_letters import get_dead_letter, get_dead_letters, post_resolve
 from mailworkers.web.deliveries import get_attempts, get_content, get_deliveries, get_delivery
 from mailworkers.web.errors import respond
+from mailworkers.web.front import Front
 from mailworkers.web.gate import PREFIX, Gate
 from mailworkers.web.histories import get_explanation, get_timeline
 from mailworkers.web.intake import create_delivery, create_login_code_delivery
+from mailworkers.web.malformed import (
+    get_malformed_command,
+    get_malformed_commands,
+    post_malformed_replay,
+)
 from mailworkers.web.overview import get_actions, get_roles, get_stats
 from mailworkers.web.pauses import delete_pause, get_pauses, post_pause
+from mailworkers.web.previews import preview_template
+from mailworkers.web.replays import get_replay, get_replays, post_replay, post_replay_cancel
 from mailworkers.web.suppressions import (
     delete_suppression,
     get_suppression,
     get_suppressions,
     put_suppression,
 )
+from mailworkers.web.templates import get_template, get_templates
 from mailworkers.web.tokens import Tokens
 from mailworkers.web.verbs import cancel_delivery, requeue_delivery
 
@@ -39,6 +50,16 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     get_explanation,
     cancel_delivery,
     requeue_delivery,
+    get_dead_letters,
+    post_replay,
+    get_dead_letter,
+    post_resolve,
+    get_replays,
+    get_replay,
+    post_replay_cancel,
+    get_malformed_commands,
+    get_malformed_command,
+    post_malformed_replay,
     get_suppressions,
     get_suppression,
     put_suppression,
@@ -46,16 +67,20 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     get_pauses,
     post_pause,
     delete_pause,
+    get_templates,
+    get_template,
+    preview_template,
     get_stats,
     get_roles,
     get_actions,
 )
 
 
-def internal_api(backend: Backend, pool: Pool, *, report: Callable[[Exception], None]) -> Gate:
-    """Return the internal API as an ASGI application; *report* takes errors nobody foresaw."""
+def internal_api(backend: Backend, pool: Pool, *, report: Callable[[Exception], None]) -> Front:
+    """Return API and console as an ASGI application; *report* takes errors nobody foresaw."""
     app = litestar_app(State({"backend": backend, "report": report}))
-    return Gate(app, Tokens(pool), report=report)
+    tokens = Tokens(pool)
+    return Front(Gate(app, tokens, report=report), console(backend, pool, tokens, report=report))
 
 
 def litestar_app(state: State, openapi_config: OpenAPIConfig | None = None) -> Litestar:

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 from litestar import Request
 
+from mailworkers.adapters.previews import Previewer
+from mailworkers.adapters.reinjection import Reinjection
 from mailworkers.adapters.store import Effect
 from mailworkers.adapters.store.pool import Connection, Pool
 from mailworkers.core.commands import Command, Refusal, SourceKind
@@ -29,6 +31,7 @@ class Backend:
         self,
         pool: Pool,
         acceptor: Acceptor,
+        previewer: Previewer,
         *,
         sources: dict[str, SourceKind],
         policies: Mapping[str, RetryPolicy],
@@ -36,6 +39,8 @@ class Backend:
     ) -> None:
         self.sources = sources
         self.policies = policies
+        self.catalog = previewer.catalog
+        self._previewer = previewer
         self._pool = pool
         self._acceptor = acceptor
         # Apart, so that whatever holds a batch of others up never holds a login code up.
@@ -43,6 +48,7 @@ class Backend:
         self._others: Batcher[Command, Accepted | Refusal] = Batcher(acceptor.accept)
         self._readers = ThreadPoolExecutor(max(1, size - _NOT_FOR_READS), "read")
         self._large = ThreadPoolExecutor(1, "large")
+        self._previews = ThreadPoolExecutor(1, "preview")
 
     async def ask(self, question: Callable[[Connection], Outcome]) -> Outcome:
         """Return what *question* finds in the database."""
@@ -65,6 +71,10 @@ class Backend:
         """Tell idle senders that there may be work, without waiting for it to be told."""
         self._acceptor.wake_senders()
 
+    def wake_scheduler(self) -> None:
+        """Tell an idle scheduler that there may be work, without waiting for it to be told."""
+        self._acceptor.wake_scheduler()
+
     def _answer(self, question: Callable[[Connection], Outcome]) -> Outcome:
         with self._pool.connection() as conn:
             return question(conn)
@@ -78,11 +88,27 @@ class Backend:
         """Run *job*, large enough to hold others up, beside them."""
         return await asyncio.get_running_loop().run_in_executor(self._large, job, self._acceptor)
 
+    async def reinject(self, malformed_id: int, *, actor: str, reason: str) -> Reinjection | None:
+        """Take in an entry that was refused, if nothing speaks against it any more."""
+
+        def act(conn: Connection) -> Reinjection | None:
+            return self._acceptor.reinject(
+                conn, malformed_id, sources=self.sources, actor=actor, reason=reason
+            )
+
+        return await self.ask(act)
+
+    async def preview(self, job: Callable[[Previewer], Outcome]) -> Outcome:
+        """Run *job*, which may take a rendering's whole budget, apart from mail."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._previews, job, self._previewer
+        )
+
     def close(self) -> None:
         """Let go of threads and connections."""
         self._auth.close()
         self._others.close()
-        for threads in (self._readers, self._large):
+        for threads in (self._readers, self._large, self._previews):
             threads.shutdown(wait=False, cancel_futures=True)
         self._acceptor.close()
         self._pool.close()

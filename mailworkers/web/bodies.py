@@ -7,9 +7,16 @@ from litestar import Request
 
 from mailworkers.web.errors import ErrorCode, Problem
 
+GIVEN = "body"
+
 
 async def read_body(request: Request[Any, Any, Any], largest: int) -> bytes:
-    """Return the body, or raise the answer 413 once it is certain to be over *largest* bytes."""
+    """Return the body, or raise the answer 413 once it is certain to be over *largest* bytes.
+
+    What a page of the console has read from a form, and written as JSON, takes its place.
+    """
+    if (given := request.scope["state"].get(GIVEN)) is not None:
+        return bytes(given)
     announced = request.headers.get("content-length", "0")
     if not announced.isdecimal() or int(announced) > largest:
         raise _too_large(largest)

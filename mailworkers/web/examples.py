@@ -54,6 +54,31 @@ REQUEUE: Examples = {
     "past its time": {"reason": "the relay takes mail again", "expires_at_ms": 4102358400000},
 }
 
+REPLAY: Examples = {
+    "dry run": {
+        "reason": "the relay takes mail again",
+        "filter": {"cause": ["exhausted"], "source": ["notification"]},
+        "dry_run": True,
+    },
+    "ten a second": {
+        "reason": "the relay takes mail again",
+        "filter": {"lane": ["normal"], "from_ms": 1767225600000},
+        "rate_per_second": 10,
+    },
+}
+
 BATCH: Examples = {
     "batch": {"deliveries": [RENDERED["rendered"], TEMPLATE["template"]]},
+}
+
+PREVIEW: Examples = {
+    "with its samples": {},
+    "with values": {
+        "locale": "de-AT",
+        "variables": {
+            "name": "Ada",
+            "confirm_url": "https://example.com/confirm?token=4f1c2a",
+        },
+        "samples": False,
+    },
 }

@@ -81,19 +81,19 @@ class Gate:
             )
         if not scope["path"].startswith(f"{PREFIX}/"):
             raise not_found()
-        headers = _single_headers(scope)
+        headers = single_headers(scope)
         tokens = await self._tokens.current()
         if tokens:
             principal = find_principal(headers.get(b"authorization"), tokens)
         else:
-            _check_is_local(scope, headers)
+            check_is_local(scope, headers)
             principal = LOCAL
         if scope["method"] in _WITH_BODY:
             _check_is_json(headers.get(b"content-type", b""))
         return principal
 
 
-def _single_headers(scope: HTTPScope) -> Headers:
+def single_headers(scope: HTTPScope) -> Headers:
     """Return the headers by name; refuse two of a kind where one is meant."""
     headers: Headers = {}
     for name, value in scope["headers"]:
@@ -107,7 +107,7 @@ def _single_headers(scope: HTTPScope) -> Headers:
     return headers
 
 
-def _check_is_local(scope: HTTPScope, headers: Headers) -> None:
+def check_is_local(scope: HTTPScope, headers: Headers) -> None:
     """Refuse whatever may come from elsewhere, or on behalf of a web page."""
     client = scope.get("client")
     if client is None or not is_loopback(client[0]):

@@ -1,9 +1,15 @@
 """Composed messages, read back by the standard library: what goes in arrives, and nothing else."""
 
+import ast
+import getpass
+import re
+import socket
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
+import mailworkers.core
 from mailworkers.core.addresses import Mailbox
 from mailworkers.core.mime import (
     Attachment,
@@ -94,6 +100,31 @@ def test_a_date_without_a_time_zone_is_refused() -> None:
     """A guess would be wrong on some machine."""
     with pytest.raises(MessageError, match="Date: needs a time zone"):
         compose(PLAIN, message_id=MESSAGE_ID, date=datetime(2026, 1, 1))  # noqa: DTZ001
+
+
+def test_a_message_tells_nothing_of_the_machine_that_wrote_it() -> None:
+    """X-40: no name of host or user, no clock but UTC; Message-ID and boundaries are given."""
+    mime = raw(html="<p>x", attachments=(FILE,), text="x\n" * 99)
+
+    for name in (socket.gethostname(), socket.getfqdn(), getpass.getuser()):
+        assert not re.search(rf"\b{re.escape(name)}\b", mime.decode()), name
+    assert parsed(mime)["Date"].endswith(" +0000")
+
+
+def test_nothing_of_the_standard_librarys_writer_is_used() -> None:
+    """M-10: it turns encoded words of a caller into real headers on interpreters we run on."""
+    core = Path(mailworkers.core.__file__).parent
+    imported = {
+        name
+        for file in core.glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in (getattr(node, "module", None), *(alias.name for alias in node.names))
+        if name
+    }
+
+    assert "hashlib" in imported
+    assert not [name for name in imported if name.partition(".")[0] in ("email", "smtplib")]
 
 
 def test_without_visible_recipients_the_group_is_empty() -> None:

@@ -194,3 +194,20 @@ def test_commas_in_strings_are_no_values() -> None:
     text = json.dumps({"text": ", " * MAX_VALUES * 3}).encode()
 
     assert parse(text, path="x") == json.loads(text)
+
+
+@settings(deadline=None, max_examples=200)
+@given(VALUES)
+def test_what_is_read_is_of_plain_types_only(value: Any) -> None:
+    """X-09: these become the variables of templates, and nothing of theirs leads to any other."""
+    try:
+        waiting = [parse(written(value, "", ascii_only=False).encode(), path="x")]
+    except Refused:
+        return
+    while waiting:
+        item = waiting.pop()
+        assert type(item) in (dict, list, str, int, float, bool, type(None))
+        if isinstance(item, dict):
+            waiting += [*item, *item.values()]
+        elif isinstance(item, list):
+            waiting += item

@@ -2,6 +2,8 @@
 
 import shutil
 from collections.abc import Callable
+from configparser import ConfigParser
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +176,30 @@ def test_the_sandbox_holds(write: Write, escape: str) -> None:
     catalog = Catalog.load(write({"note/en/body.txt": guarded}))
 
     assert failure(catalog, {"name": "Bo", "items": [1]}).code == "render_failed"
+
+
+@pytest.mark.parametrize(
+    "value", ["{{7*7}}", "{% for i in items %}x{% endfor %}", "{# x", "${7*7}"]
+)
+def test_a_value_is_never_rendered_again(write: Write, value: str) -> None:
+    """X-12: whatever it looks like, and however deep it stands."""
+    rendered = Catalog.load(write()).render("note", "en", {"name": value, "items": [value]})
+
+    assert rendered.subject == f"Hello {value}"
+    assert rendered.text is not None
+    assert rendered.html is not None
+    assert rendered.text.startswith(f"Dear {value},\n- {value}\n")
+    assert f">{value}</a>" in rendered.html
+
+
+def test_jinja_is_one_without_a_known_way_out() -> None:
+    """X-09: before 3.1.6 `attr` gave format methods away (CVE-2025-27516)."""
+    installed = tuple(map(int, version("jinja2").split(".")[:3]))
+    config = ConfigParser()
+    config.read(Path(__file__).parents[2] / "setup.cfg", encoding="utf-8")
+
+    assert installed >= (3, 1, 6)
+    assert "jinja2>=3.1.6," in config["options"]["install_requires"]
 
 
 BROKEN: dict[str, tuple[dict[str, str | None], str]] = {

@@ -17,6 +17,7 @@ import pytest
 from mailworkers.adapters.catalog import Catalog, packaged_directory
 from mailworkers.adapters.intake import Intake
 from mailworkers.adapters.policies import retry_policies
+from mailworkers.adapters.previews import Previewer
 from mailworkers.adapters.settings import Settings, load
 from mailworkers.adapters.store.pool import Pool
 from mailworkers.adapters.stream import Waker
@@ -64,6 +65,7 @@ class RunningApi:
         self.backend = Backend(
             pool,
             acceptor,
+            Previewer(intake, catalog),
             sources=settings.sources,
             policies=retry_policies(settings),
             size=4,

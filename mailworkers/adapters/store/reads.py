@@ -35,6 +35,13 @@ class Position(msgspec.Struct, frozen=True):
     delivery_id: UUID
 
 
+class NumberedPosition(msgspec.Struct, frozen=True):
+    """Where a page of numbered rows ended: when the last one came, and its number."""
+
+    at: datetime
+    number: int
+
+
 class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which deliveries to list; what is empty or None is not asked for.
 

@@ -1,0 +1,43 @@
+"""`mailworkers bench compose`: what it costs to write a message."""
+
+import click
+
+from mailworkers.cli.output import json_option, print_facts, print_json, print_table
+
+
+@click.command()
+@click.option(
+    "--messages",
+    type=click.IntRange(1, 1_000_000),
+    default=2000,
+    show_default=True,
+    help="In each round; of EmailMessage a tenth, of messages with a file a fiftieth.",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(1, 5_000_000),
+    default=2048,
+    show_default=True,
+    help="Bytes of text of a message that is not from a template.",
+)
+@click.option("--repeat", type=click.IntRange(1, 1000), default=7, show_default=True)
+@json_option
+def compose(*, messages: int, size: int, repeat: int, as_json: bool) -> None:
+    """Measure the CPU time from a decoded command to its final bytes, in microseconds.
+
+    No store is needed. ratio_to_emailmessage: what the standard library's EmailMessage takes to
+    write the text and html of the template, rendered already, divided by what we take to render
+    and write them.
+    """
+    from mailworkers.bench.progress import Progress
+    from mailworkers.bench.report import as_object, doubt, facts, rows
+    from mailworkers.bench.scenarios import compose as scenario
+
+    report = scenario.run(messages, size=size, repeat=repeat, progress=Progress())
+    if as_json:
+        print_json(as_object(report))
+    else:
+        print_table(("figure", "median", "least", "most"), rows(report))
+        print_facts(facts(report))
+    if found := doubt(report):
+        click.echo(f"mailworkers: {found}", err=True)
