@@ -40,10 +40,10 @@ from mailworkers.web.tokens import needs, principal_of
 async def post_resend(request: WebRequest, delivery_id: DeliveryId) -> Response[ResendAnswer]:
     """Accept what an ended delivery says as a new one, for all its recipients.
 
-    202 after the commit. It has a Message-ID and Date of its own and is signed anew; the original stays as it is. The
-    header `Idempotency-Key` makes it safe to repeat; without one each request makes a mail. 409
-    `not_resendable` says why not in `details.reason`: `not_ended`, `auth`, `content_deleted`,
-    `expired` or `key_taken`.
+    202 after the commit. It has a Message-ID and Date of its own and is signed anew; the original
+    stays as it is. The header `Idempotency-Key` makes it safe to repeat; without one each request
+    makes a mail. 409 `not_resendable` says why not in `details.reason`: `not_ended`, `auth`,
+    `content_deleted`, `expired` or `key_taken`.
     """
     order = await read_order(request, "reason", "expires_at_ms")
     try:
