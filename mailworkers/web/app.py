@@ -16,7 +16,7 @@ from mailworkers.web.errors import respond
 from mailworkers.web.gate import PREFIX, Gate
 from mailworkers.web.histories import get_explanation, get_timeline
 from mailworkers.web.intake import create_delivery, create_login_code_delivery
-from mailworkers.web.overview import get_actions, get_roles, get_stats
+from mailworkers.web.overview import get_actions, get_roles, get_stats, get_status
 from mailworkers.web.pauses import delete_pause, get_pauses, post_pause
 from mailworkers.web.suppressions import (
     delete_suppression,
@@ -46,6 +46,7 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     get_pauses,
     post_pause,
     delete_pause,
+    get_status,
     get_stats,
     get_roles,
     get_actions,
