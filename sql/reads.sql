@@ -213,6 +213,12 @@ SELECT role, host, pid, version, started_at, beat_at, detail FROM processes
 WHERE beat_at > clock_timestamp() - %(silence)s::interval
 ORDER BY role, host, detail ->> 'process', pid;
 
+-- name: list_envelope
+-- (reads)
+-- The recipients of one delivery as its envelope has them, in order.
+SELECT kind, address, canonical FROM delivery_recipients
+WHERE delivery_id = %(delivery_id)b::uuid ORDER BY ordinal;
+
 -- name: count_accepted
 -- (reads)
 -- What was accepted lately: a stretch at the right edge of the index on created_at.

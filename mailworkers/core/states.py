@@ -85,6 +85,8 @@ MOVES = {
     ),
     "request_cancel": _move("api", "sending", "sending"),
     "requeue": _move("api", "failed, dead_letter, uncertain", "queued, rendered"),
+    "replay": _move("scheduler", "failed, dead_letter", "scheduled"),
+    "undo_replay": _move("scheduler", "scheduled", "failed, dead_letter"),
     "delete_deliveries": _move(
         "retention", "sent, suppressed, failed, dead_letter, uncertain, cancelled", "(deleted)"
     ),

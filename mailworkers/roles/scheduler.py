@@ -1,8 +1,8 @@
 """The scheduler: the clock of all deliveries.
 
 It makes ready what is due, takes back the leases of senders that vanished, ends what is past its
-`expires_at`, and removes pauses whose time is over; then it sleeps until the next due time, at most
-one poll. Any number may run: rows are shared by SKIP LOCKED.
+`expires_at`, removes pauses whose time is over and goes on with bulk replays; then it sleeps until
+the next due time, at most one poll. Any number may run: rows are shared by SKIP LOCKED.
 
 Killed anywhere: each of its moves is one transaction, done or not done. Killed before it woke the
 senders: they find the work by their poll.
@@ -16,6 +16,7 @@ from mailworkers.adapters.crash_points import Point, reached
 from mailworkers.adapters.outcomes import report_ended
 from mailworkers.adapters.policies import parked_lanes, retry_policies
 from mailworkers.adapters.settings import Settings
+from mailworkers.adapters.store.replays import continue_replay
 from mailworkers.adapters.stream import SCHEDULER_WAKE
 from mailworkers.core.settlement import reclaimed
 from mailworkers.core.states import AttemptStatus, Lane, Status
@@ -46,15 +47,18 @@ class Scheduler:
         reclaimed_count = self._reclaim()
         expired = self._expire()
         ended = store.end_pauses(conn)
-        if promoted or reclaimed_count or expired or ended:
+        batch = continue_replay(conn, limit=BATCH)
+        if promoted or reclaimed_count or expired or ended or batch:
             self._telemetry.pass_done(
                 "scheduler pass",
                 promoted=promoted,
                 reclaimed=reclaimed_count,
                 expired=expired,
                 pauses_ended=ended,
+                replayed=batch.requeued if batch else 0,
+                returned=batch.returned if batch else 0,
             )
-        return BATCH in (promoted, reclaimed_count, expired)
+        return batch is not None or BATCH in (promoted, reclaimed_count, expired)
 
     def _reclaim(self) -> int:
         """Take back leases that ended without a word."""

@@ -2,8 +2,9 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import TypeGuard
 from uuid import UUID
 
@@ -14,13 +15,16 @@ from mailworkers.adapters.db import Connection, run_transaction
 from mailworkers.adapters.intake import Intake, Prepared, write
 from mailworkers.adapters.outcomes import report_verb
 from mailworkers.adapters.refusals import refusal_of
+from mailworkers.adapters.reinjection import Reinjection, reinject
+from mailworkers.adapters.resending import Resent, resend
 from mailworkers.adapters.store import Acceptance, Effect, Verdict
 from mailworkers.adapters.store.pool import Pool
 from mailworkers.adapters.store.reads import suppressed_at_intake
 from mailworkers.adapters.stream import Waker
 from mailworkers.adapters.telemetry import Telemetry
-from mailworkers.core.commands import Command, Refusal
+from mailworkers.core.commands import Command, Refusal, SourceKind
 from mailworkers.core.errors import StoreUnavailable
+from mailworkers.core.resending import SOURCE
 from mailworkers.core.states import READY, Status
 
 
@@ -91,9 +95,54 @@ class Acceptor:
         if effect.is_change:
             self._bell.ring({effect.after.status})
 
+    def reinject(
+        self,
+        conn: Connection,
+        malformed_id: int,
+        *,
+        sources: Mapping[str, SourceKind],
+        actor: str,
+        reason: str,
+    ) -> Reinjection | None:
+        """Take in an entry that was refused; count it, and wake whoever has work by it."""
+        done = reinject(conn, self._intake, sources, malformed_id, actor=actor, reason=reason)
+        if done is not None and done.status:
+            self._telemetry.command_accepted(done.source, done.status)
+            self._bell.ring({done.status})
+        return done
+
+    def resend(
+        self,
+        conn: Connection,
+        delivery_id: UUID,
+        *,
+        idempotency_key: str | None,
+        expires_at: datetime | None,
+        actor: str,
+        reason: str,
+    ) -> Resent | None:
+        """Send a delivery anew that has ended; count the clone, and wake the senders for it."""
+        done = resend(
+            conn,
+            self._intake,
+            delivery_id,
+            actor=actor,
+            reason=reason,
+            idempotency_key=idempotency_key,
+            expires_at=expires_at,
+        )
+        if done is not None and done.status:
+            self._telemetry.command_accepted(SOURCE, done.status)
+            self._bell.ring({done.status})
+        return done
+
     def wake_senders(self) -> None:
         """Wake the senders for what was held back."""
         self._bell.ring({Status.QUEUED})
+
+    def wake_scheduler(self) -> None:
+        """Wake a scheduler for what it has to do at once."""
+        self._bell.ring({Status.SCHEDULED})
 
     def close(self) -> None:
         """Let go of the thread that wakes."""

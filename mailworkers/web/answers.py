@@ -96,6 +96,12 @@ Reason = Annotated[
 ]
 
 
+class ReasonRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why something is done."""
+
+    reason: Reason
+
+
 class CancelRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why a delivery is withdrawn."""
 
@@ -126,6 +132,24 @@ class RequeueAnswer(msgspec.Struct, frozen=True):
 
     delivery_id: UUID
     status: Literal["queued", "rendered"]
+
+
+class ResendRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Why a delivery is sent anew; `expires_at_ms` replaces its own, needed once that is past."""
+
+    reason: Reason
+    expires_at_ms: Milliseconds | None = None
+
+
+class ResendAnswer(msgspec.Struct, frozen=True):
+    """The new delivery, and the one it is a resend of.
+
+    `suppressed`: it ended at once, since all recipients are on the list, or nothing leaves here.
+    """
+
+    delivery_id: UUID
+    resend_of: UUID
+    outcome: Literal["accepted", "suppressed"]
 
 
 class DeliveryPage(msgspec.Struct, frozen=True):

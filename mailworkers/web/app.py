@@ -11,13 +11,21 @@ from litestar.types import ControllerRouterHandler
 from mailworkers.adapters.store.pool import Pool
 from mailworkers.web.backend import Backend
 from mailworkers.web.batches import create_deliveries
+from mailworkers.web.dead_letters import get_dead_letter, get_dead_letters, post_resolve
 from mailworkers.web.deliveries import get_attempts, get_content, get_deliveries, get_delivery
 from mailworkers.web.errors import respond
 from mailworkers.web.gate import PREFIX, Gate
 from mailworkers.web.histories import get_explanation, get_timeline
 from mailworkers.web.intake import create_delivery, create_login_code_delivery
+from mailworkers.web.malformed import (
+    get_malformed_command,
+    get_malformed_commands,
+    post_malformed_replay,
+)
 from mailworkers.web.overview import get_actions, get_roles, get_stats, get_status
 from mailworkers.web.pauses import delete_pause, get_pauses, post_pause
+from mailworkers.web.replays import get_replay, get_replays, post_replay, post_replay_cancel
+from mailworkers.web.resending import post_resend
 from mailworkers.web.suppressions import (
     delete_suppression,
     get_suppression,
@@ -39,6 +47,17 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     get_explanation,
     cancel_delivery,
     requeue_delivery,
+    post_resend,
+    get_dead_letters,
+    post_replay,
+    get_dead_letter,
+    post_resolve,
+    get_replays,
+    get_replay,
+    post_replay_cancel,
+    get_malformed_commands,
+    get_malformed_command,
+    post_malformed_replay,
     get_suppressions,
     get_suppression,
     put_suppression,

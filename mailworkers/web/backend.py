@@ -81,6 +81,10 @@ class Backend:
         """Tell idle senders that there may be work, without waiting for it to be told."""
         self._acceptor.wake_senders()
 
+    def wake_scheduler(self) -> None:
+        """Tell an idle scheduler that there may be work, without waiting for it to be told."""
+        self._acceptor.wake_scheduler()
+
     def _answer(self, question: Callable[[Connection], Outcome]) -> Outcome:
         with self._pool.connection() as conn:
             return question(conn)
@@ -93,6 +97,10 @@ class Backend:
     async def work(self, job: Callable[[Acceptor], Outcome]) -> Outcome:
         """Run *job*, large enough to hold others up, beside them."""
         return await asyncio.get_running_loop().run_in_executor(self._large, job, self._acceptor)
+
+    async def take_in(self, act: Callable[[Connection, Acceptor], Outcome]) -> Outcome:
+        """Return what *act* comes to: it accepts what is no new command."""
+        return await self.ask(lambda conn: act(conn, self._acceptor))
 
     def close(self) -> None:
         """Let go of threads and connections."""

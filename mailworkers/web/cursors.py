@@ -5,7 +5,7 @@ import binascii
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from mailworkers.adapters.store.reads import Position
+from mailworkers.adapters.store.reads import NumberedPosition, Position
 from mailworkers.web.errors import bad_parameter
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,6 +28,22 @@ def read_cursor(cursor: str) -> Position:
         raise _not_ours() from None
 
 
+def write_numbered_cursor(position: NumberedPosition) -> str:
+    """Return the cursor of the page after *position*."""
+    microseconds = (position.at - _EPOCH) // _MICROSECOND
+    return _pack(f"{microseconds}:{position.number}")
+
+
+def read_numbered_cursor(cursor: str) -> NumberedPosition:
+    """Return the position in *cursor*, or raise the answer 400."""
+    microseconds, _, number = _unpack(cursor).partition(":")
+    try:
+        at = _EPOCH + int(microseconds) * _MICROSECOND
+    except (ValueError, OverflowError):
+        raise _not_ours() from None
+    return NumberedPosition(at, _number(number))
+
+
 def write_number_cursor(number: int) -> str:
     """Return the cursor of the page after *number*: of an attempt, of a line."""
     return _pack(str(number))
@@ -35,7 +51,10 @@ def write_number_cursor(number: int) -> str:
 
 def read_number_cursor(cursor: str) -> int:
     """Return the number in *cursor*, or raise the answer 400."""
-    text = _unpack(cursor)
+    return _number(_unpack(cursor))
+
+
+def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise _not_ours()
     return int(text)

@@ -90,15 +90,15 @@ async def get_deliveries(
         sources=tuple(source or ()),
         lanes=tuple(LANES[label] for label in lane or ()),
         template_id=template,
-        created_from=_certain("from", created_from),
-        created_to=_certain("to", created_to),
+        created_from=certain("from", created_from),
+        created_to=certain("to", created_to),
     )
     before = read_cursor(cursor) if cursor else None
     address = address_of(recipient, "recipient") if recipient else None
     return await backend_of(request).ask(lambda conn: _page(conn, wanted, address, before, limit))
 
 
-def _certain(name: str, at: datetime | None) -> datetime | None:
+def certain(name: str, at: datetime | None) -> datetime | None:
     """Return *at*, which must say where on earth it is that time."""
     if at is not None and at.tzinfo is None:
         raise bad_parameter(name, "has no offset; write 2026-11-21T12:00:00Z")

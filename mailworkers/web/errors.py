@@ -28,6 +28,10 @@ class ErrorCode(enum.StrEnum):
     NOT_FOUND = "not_found"
     NOT_CANCELLABLE = "not_cancellable"
     NOT_REQUEUEABLE = "not_requeueable"
+    NOT_REPLAYABLE = "not_replayable"
+    NOT_RESOLVABLE = "not_resolvable"
+    NOT_RESENDABLE = "not_resendable"
+    NOTHING_TO_REPLAY = "nothing_to_replay"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     REQUEST_TIMEOUT = "request_timeout"
     CONTENT_DELETED = "content_deleted"
@@ -174,6 +178,8 @@ _WRITTEN_AS = {
     "created_from": "from",
     "created_to": "to",
     "of_scope": "scope",
+    "received_from": "from",
+    "received_to": "to",
     "why": "reason",
 }
 

@@ -54,6 +54,23 @@ REQUEUE: Examples = {
     "past its time": {"reason": "the relay takes mail again", "expires_at_ms": 4102358400000},
 }
 
+REPLAY: Examples = {
+    "dry run": {
+        "reason": "the relay takes mail again",
+        "filter": {"cause": ["exhausted"], "source": ["notification"]},
+        "dry_run": True,
+    },
+    "ten a second": {
+        "reason": "the relay takes mail again",
+        "filter": {"lane": ["normal"], "from_ms": 1767225600000},
+        "rate_per_second": 10,
+    },
+}
+
+RESEND: Examples = {
+    "resend": {"reason": "they have deleted it by mistake"},
+}
+
 BATCH: Examples = {
     "batch": {"deliveries": [RENDERED["rendered"], TEMPLATE["template"]]},
 }

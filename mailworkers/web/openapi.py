@@ -42,6 +42,14 @@ _WITH_BODY = (
 _HEADERS = {
     "Idempotency-Key": "the key under which a repeated request is recognised, 1 to 255 characters",
 }
+_TAGS = {
+    "intake": "Taking mail in (scope `intake`)",
+    "deliveries": "What became of it (scope `read`)",
+    "verbs": "Changing what becomes of it (scope `operate`)",
+    "dead letters": "What could not be sent (scope `read`; `operate` for changes)",
+    "malformed commands": "What was refused (scope `read`; `operate` for changes)",
+    "operating": "The whole service (scope `read`; `operate` for changes)",
+}
 _ABOUT = f"""\
 Takes mail in from trusted services and tells people what became of it.
 
@@ -67,15 +75,7 @@ def describe() -> Json:
         "info": {"title": config.title, "version": VERSION, "description": _ABOUT},
         "servers": [{"url": "http://127.0.0.1:8080"}],
         "security": [{"token": []}, {}],
-        "tags": [
-            {"name": "intake", "description": "Taking mail in (scope `intake`)"},
-            {"name": "deliveries", "description": "What became of it (scope `read`)"},
-            {"name": "verbs", "description": "Changing what becomes of it (scope `operate`)"},
-            {
-                "name": "operating",
-                "description": "The whole service (scope `read`; `operate` for changes)",
-            },
-        ],
+        "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "paths": paths,
         "components": {
             "responses": {

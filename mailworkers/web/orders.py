@@ -1,6 +1,6 @@
 """Bodies and parameters by which operators say what to do, and why."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -33,6 +33,10 @@ class Order:
     def __init__(self, fields: Mapping[str, object]) -> None:
         self._fields = fields
 
+    def has(self, name: str) -> bool:
+        """Whether the body says anything about *name*, be it null."""
+        return name in self._fields
+
     @property
     def reason(self) -> str:
         """Return why: one printable line."""
@@ -53,6 +57,67 @@ class Order:
         if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | str):
             raise bad_value(name, "is not a whole number of milliseconds since 1970")
         return time_of(name, {name: str(milliseconds)})
+
+    def flag(self, name: str) -> bool | None:
+        """Return what *name*, true or false, says."""
+        flag = self._fields.get(name)
+        if flag is not None and not isinstance(flag, bool):
+            raise bad_value(name, "is neither true nor false")
+        return flag
+
+    def number(self, name: str, least: float, most: float) -> float | None:
+        """Return the number that *name* gives, which must be between *least* and *most*."""
+        number = self._fields.get(name)
+        if number is None:
+            return None
+        is_number = isinstance(number, int | float) and not isinstance(number, bool)
+        if not is_number or not least <= float(str(number)) <= most:
+            raise bad_value(name, f"is not a number from {least:g} to {most:g}")
+        return float(str(number))
+
+    def texts(self, name: str, most: int, longest: int) -> tuple[str, ...]:
+        """Return the list of up to *most* short texts that *name* gives."""
+        return tuple(
+            text
+            for place, value in enumerate(self._list(name, most))
+            if (text := Order({f"{name}[{place}]": value}).text(f"{name}[{place}]", longest))
+        )
+
+    def choices(self, name: str, allowed: Collection[str]) -> tuple[str, ...]:
+        """Return the list that *name* gives, each of which is one of *allowed*."""
+        found = self.texts(name, len(allowed), 100)
+        for place, text in enumerate(found):
+            if text not in allowed:
+                raise bad_value(f"{name}[{place}]", f"is none of {', '.join(allowed)}")
+        return found
+
+    def numbers(self, name: str, most: int) -> tuple[int, ...]:
+        """Return the list of up to *most* numbers of rows that *name* gives."""
+        found = self._list(name, most)
+        for place, value in enumerate(found):
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**63:
+                raise bad_value(f"{name}[{place}]", "is not a number of one")
+        return tuple(int(str(value)) for value in found)
+
+    def inner(self, name: str, *names: str) -> "Order":
+        """Return the object that *name* gives, with no fields but *names*; without one, none."""
+        inner = self._fields.get(name)
+        if inner is None:
+            return Order({})
+        if not isinstance(inner, dict):
+            raise bad_value(name, "is not a JSON object")
+        for found in inner:
+            if found not in names:
+                raise unknown_field(f"{name}.{found}")
+        return Order(inner)
+
+    def _list(self, name: str, most: int) -> list[object]:
+        values = self._fields.get(name)
+        if values is None:
+            return []
+        if not isinstance(values, list) or len(values) > most:
+            raise bad_value(name, f"is not a list of at most {most}")
+        return values
 
     def text(self, name: str, longest: int) -> str | None:
         """Return the short text that *name* gives."""

@@ -156,11 +156,42 @@ CREATE TABLE dead_letters (
     closed_at    timestamptz,
     resolved_at    timestamptz,
     resolved_by    text,
-    note           text
+    note           text,
+    -- The bulk replay that closed it, and what the delivery was then: put back if that is cancelled.
+    replay_id      bigint,
+    former         jsonb,
+    CONSTRAINT replayed_has_a_former CHECK ((replay_id IS NULL) = (former IS NULL))
 );
 CREATE UNIQUE INDEX dead_letters_open ON dead_letters (delivery_id) WHERE closed_at IS NULL;
-CREATE INDEX dead_letters_newest ON dead_letters (created_at, dead_letter_id);
+CREATE INDEX dead_letters_newest ON dead_letters (created_at, dead_letter_id)
+    WHERE closed_at IS NULL;
 CREATE INDEX dead_letters_delivery ON dead_letters (delivery_id);
+CREATE INDEX dead_letters_replay ON dead_letters (replay_id, dead_letter_id)
+    WHERE replay_id IS NOT NULL;
+
+-- An operator's order to send dead letters again at a rate, by its number in the audit trail. The
+-- scheduler carries it out in batches; `walked_at` and `walked_id` are where it has come to, and
+-- `next_at` is when the next of them is due.
+CREATE TABLE replays (
+    replay_id  bigint PRIMARY KEY,
+    status     text NOT NULL DEFAULT 'requeueing'
+        CHECK (status IN ('requeueing', 'requeued', 'cancelling', 'cancelled')),
+    wanted     jsonb NOT NULL,
+    rate       double precision NOT NULL CHECK (rate > 0),
+    expires_at timestamptz CHECK (isfinite(expires_at)),
+    actor      text NOT NULL,
+    reason     text NOT NULL,
+    matched    integer NOT NULL,
+    requeued   integer NOT NULL DEFAULT 0,
+    skipped    integer NOT NULL DEFAULT 0,
+    returned   integer NOT NULL DEFAULT 0,
+    walked_at  timestamptz NOT NULL DEFAULT 'epoch',
+    walked_id  bigint NOT NULL DEFAULT 0,
+    next_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX replays_unfinished ON replays (replay_id)
+    WHERE status IN ('requeueing', 'cancelling');
 
 -- (source, idempotency_key) is taken here, in the transaction that stores the delivery. No foreign
 -- key: a reservation may outlive its delivery.
@@ -189,7 +220,8 @@ CREATE TABLE malformed_commands (
     received_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     replayed_at     timestamptz,
     replayed_as     uuid,
-    UNIQUE (stream, stream_entry_id)
+    UNIQUE (stream, stream_entry_id),
+    CONSTRAINT replayed_as_something CHECK ((replayed_at IS NULL) = (replayed_as IS NULL))
 );
 CREATE INDEX malformed_commands_oldest ON malformed_commands (received_at);
 

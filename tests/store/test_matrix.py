@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from mailworkers.adapters import db, store
 from mailworkers.adapters.store import retention
@@ -116,6 +117,42 @@ def _requeue(conn: db.Connection, before: dict[str, Any]) -> None:
     db.run(conn, "requeue", delivery_ids=[before["delivery_id"]], expires_at=None)
 
 
+def _enter_letter(conn: db.Connection, before: dict[str, Any], **columns: Any) -> int:
+    found = conn.execute(
+        "INSERT INTO dead_letters (delivery_id, cause, attempt_no, cycle_attempt, reason,"
+        " closed_at, replay_id, former) VALUES (%s, 'permanent', 0, 0, '', %s, %s, %s)"
+        " RETURNING dead_letter_id",
+        [
+            before["delivery_id"],
+            columns.get("closed_at"),
+            columns.get("replay_id"),
+            columns.get("former"),
+        ],
+    ).fetchone()
+    assert found is not None
+    return int(found[0])
+
+
+def _replay(conn: db.Connection, before: dict[str, Any]) -> None:
+    _enter_letter(conn, before)
+    db.run(
+        conn,
+        "replay",
+        replay_id=1,
+        delivery_ids=[before["delivery_id"]],
+        first_at=datetime.now(UTC),
+        gap=timedelta(seconds=1),
+        expires_at=None,
+    )
+
+
+def _undo_replay(conn: db.Connection, before: dict[str, Any]) -> None:
+    now = datetime.now(UTC)
+    facts = {"finished_at": now.isoformat(), "cycle_attempt": 0, "recipients": {"0": "open"}}
+    number = _enter_letter(conn, before, closed_at=now, replay_id=1, former=Jsonb(facts))
+    db.run(conn, "undo_replay", replay_id=1, dead_letter_ids=[number])
+
+
 def _delete_deliveries(conn: db.Connection, _before: dict[str, Any]) -> None:
     retention.delete_deliveries(conn, keep=timedelta(0), limit=10)
 
@@ -132,6 +169,8 @@ RUNNERS: dict[str, Callable[[db.Connection, dict[str, Any]], None]] = {
     "cancel": _cancel,
     "request_cancel": _request_cancel,
     "requeue": _requeue,
+    "replay": _replay,
+    "undo_replay": _undo_replay,
     "delete_deliveries": _delete_deliveries,
 }
 

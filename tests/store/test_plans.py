@@ -16,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 
 from mailworkers.adapters import db, store
 from mailworkers.adapters.store import Leased, reads, retention
+from mailworkers.adapters.store.dead_letters import DeadLetterFilter
 from mailworkers.adapters.store.pool import Pool
 from mailworkers.adapters.store.reads import DeliveryFilter, Position
 from mailworkers.core.settlement import RecipientEnd, Settlement
@@ -342,6 +343,39 @@ def _requeue(conn: db.Connection) -> Act:
     return lambda: len(store.requeue(conn, ids, actor="test", reason="the relay is well again"))
 
 
+def _dead_letters(conn: db.Connection) -> list[UUID]:
+    """Return deliveries that a replay may send again."""
+    rows = conn.execute(
+        "SELECT delivery_id FROM dead_letters JOIN deliveries USING (delivery_id)"
+        " WHERE lane <> 0 AND coalesce(expires_at, 'infinity') > now() LIMIT %s",
+        [BATCH],
+    )
+    return [row[0] for row in rows]
+
+
+def _replay(conn: db.Connection) -> Act:
+    ids = _dead_letters(conn)
+    parameters = {"first_at": datetime.now(UTC), "gap": timedelta(0), "expires_at": None}
+    return lambda: len(db.run(conn, "replay", replay_id=1, delivery_ids=ids, **parameters))
+
+
+def _undo_replay(conn: db.Connection) -> Act:
+    _replay(conn)()
+
+    def act() -> int:
+        rows = db.run(conn, "hold_replayed", replay_id=1, walked_id=0, limit=BATCH)
+        numbers = [number for number, _ in rows]
+        return len(db.run(conn, "undo_replay", replay_id=1, dead_letter_ids=numbers))
+
+    return act
+
+
+def _walk_dead_letters(conn: db.Connection) -> Act:
+    place = {"walked_at": datetime(2000, 1, 1, tzinfo=UTC), "walked_id": 0, "limit": BATCH}
+    wanted = {**DeadLetterFilter(sources=("shop",)).parameters(), "ordered_at": datetime.now(UTC)}
+    return lambda: len(db.run(conn, "walk_dead_letters", **place, **wanted))
+
+
 def _next_due(conn: db.Connection) -> Act:
     return lambda: int(store.next_due(conn) is not None)
 
@@ -417,6 +451,9 @@ WORK: dict[str, Case] = {
     "cancel one": _cancel_one,
     "request_cancel": _cancel(Status.SENDING),
     "requeue": _requeue,
+    "replay": _replay,
+    "undo_replay": _undo_replay,
+    "walk_dead_letters": _walk_dead_letters,
     "next_due": _next_due,
     "beat": _beat,
     "finished_payloads": _finished_payloads(7, BATCH),
