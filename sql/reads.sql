@@ -252,3 +252,31 @@ GROUP BY s.stretch;
 -- The recipients of one delivery as its envelope has them, in order.
 SELECT kind, address, canonical FROM delivery_recipients
 WHERE delivery_id = %(delivery_id)b::uuid ORDER BY ordinal;
+
+-- name: count_accepted
+-- (reads)
+-- What was accepted lately: a stretch at the right edge of the index on created_at.
+SELECT count(*) FROM deliveries
+WHERE created_at > (SELECT clock_timestamp()) - %(span)s::interval;
+
+-- name: list_signs
+-- (reads)
+-- The last signs of life of processes; of those that fell silent only whose name nobody took over.
+SELECT role, host, pid, version, started_at, beat_at, detail,
+    beat_at > clock_timestamp() - %(silence)s::interval AS is_alive
+FROM processes p
+WHERE beat_at > clock_timestamp() - %(kept)s::interval
+  AND (beat_at > clock_timestamp() - %(silence)s::interval OR NOT EXISTS (
+    SELECT FROM processes other
+    WHERE other.role = p.role AND other.host = p.host AND other.started_at > p.started_at
+      AND other.detail ->> 'process' = p.detail ->> 'process'))
+ORDER BY role, host, detail ->> 'process', pid;
+
+-- name: list_troubles
+-- (reads)
+-- The newest dead letters and refused entries, both from the right edge of an index.
+(SELECT created_at, 'dead_letter', cause || ': ' || reason, delivery_id::text
+ FROM dead_letters ORDER BY created_at DESC, dead_letter_id DESC LIMIT %(limit)s)
+UNION ALL
+(SELECT received_at, 'malformed', failure_code || ': ' || detail, delivery_id
+ FROM malformed_commands ORDER BY received_at DESC LIMIT %(limit)s);

@@ -13,6 +13,7 @@ from mailworkers.adapters import store
 from mailworkers.adapters.crash_points import Point, reached
 from mailworkers.adapters.db import Connection, Database
 from mailworkers.adapters.journal import SenderJournal
+from mailworkers.adapters.lately import Lately
 from mailworkers.adapters.store import Effect, Settled
 from mailworkers.adapters.telemetry import Telemetry
 from mailworkers.adapters.tracing import Attempt
@@ -51,6 +52,7 @@ class Outcomes:
         self._is_doubtful = False
         self._recent: deque[Outcome] = deque(maxlen=_MOST_RECENT)
         self._conn: Connection | None = None
+        self.lately = Lately()
 
     @property
     def delivery_ids(self) -> list[UUID]:
@@ -80,6 +82,7 @@ class Outcomes:
         outcomes, self._waiting, self._is_doubtful = self._waiting, [], False
         self._journal.write(SettledRecord())
         self._recent.extend(outcomes)
+        self.lately.note([outcome.settlement for outcome in outcomes])
         lost = tell(self._telemetry, outcomes, recorded)
         if not was_doubtful:
             for delivery_id in lost:

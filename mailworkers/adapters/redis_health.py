@@ -17,6 +17,7 @@ UNKNOWN = "unknown"
 # A group and a key that nobody has: asking about them shows what is allowed and changes nothing.
 _NOBODY = "mailworkers-doctor"
 _SCRATCH = "mail:wake:doctor"
+_PROBE = "mail:breaker:doctor"
 
 
 class RedisHealth(msgspec.Struct, frozen=True):
@@ -77,6 +78,32 @@ def denied(settings: Settings) -> list[str]:
         return [name for name, *args in _uses(settings.stream) if _is_denied(client, name, *args)]
 
 
+def refuses_writes(settings: Settings) -> str:
+    """Return why a command put on the stream now would be refused, "" if it would not be.
+
+    Memory that is full, a disk that fails, a replica: a key of a second's life is written. What the
+    account may not do is `denied`'s.
+    """
+    with _asking(settings) as client:
+        try:
+            client.set(_PROBE, b"1", px=1000)
+        except redis.exceptions.NoPermissionError:
+            return ""
+        except redis.ResponseError as error:
+            return str(error).split("\n", 1)[0]
+        return _disk_trouble(_allowed(lambda: client.info("persistence"), {}))
+
+
+def _disk_trouble(told: dict[str, Any]) -> str:
+    """Return what its last attempts to append came to, where they failed: writes may be lost.
+
+    A snapshot that failed refuses writes by itself, unless somebody has said that it need not.
+    """
+    named = ("aof_last_write_status", "aof_last_bgrewrite_status")
+    failed = [f"{name} {told[name]}" for name in named if told.get(name, "ok") != "ok"]
+    return f"MISCONF ahead: {', '.join(failed)}" if failed else ""
+
+
 def _uses(stream: str) -> list[tuple[Any, ...]]:
     """Return each command that roles use, in a form that has no effect."""
     nobody = (stream, _NOBODY, _NOBODY)
@@ -95,8 +122,8 @@ def _uses(stream: str) -> list[tuple[Any, ...]]:
         ("LPUSH", _SCRATCH, "1"),
         ("LTRIM", _SCRATCH, 0, 0),
         ("BLPOP", _SCRATCH, 0.01),
-        ("SET", "mail:breaker:doctor", "1", "PX", 1),
-        ("GET", "mail:breaker:doctor"),
+        ("SET", _PROBE, "1", "PX", 1),
+        ("GET", _PROBE),
         ("TIME",),
         ("DEL", _SCRATCH),
     ]

@@ -13,12 +13,12 @@ from typing import ParamSpec, TypeVar
 from mailworkers.adapters.crash_points import Point, reached
 from mailworkers.adapters.smtp_channel import Channel
 from mailworkers.adapters.smtp_settings import SmtpSettings, tls_context
-from mailworkers.adapters.smtp_setup import set_up
+from mailworkers.adapters.smtp_setup import blaming, set_up
 from mailworkers.adapters.smtp_transaction import BeforeDot, Exchange, refused_unsent
 from mailworkers.adapters.smtp_transcript import Transcript
 from mailworkers.core.errors import RelayUnavailable
 from mailworkers.core.states import Stage
-from mailworkers.core.wire import Broken, Capabilities, Envelope, Transaction
+from mailworkers.core.wire import Broken, Capabilities, Envelope, Transaction, mail_command
 
 __all__ = ["Session", "SmtpSettings"]
 
@@ -118,6 +118,19 @@ class Session:
             self._drop()
             raise
         return transaction
+
+    def propose_sender(self, mail_from: str) -> None:
+        """Ask whether mail of *mail_from* is taken, and take the question back: nothing is sent.
+
+        Raises RelayUnavailable with the relay's answer when it is not. The session is open.
+        """
+        if self._channel is None:
+            raise RuntimeError("the session is not open")
+        deadline = monotonic() + self._settings.timeout.total_seconds()
+        envelope = Envelope(mail_from, (), 0, smtputf8=not mail_from.isascii())
+        with blaming(Stage.MAIL, self._settings):
+            self._channel.ask(mail_command(envelope, self.capabilities), deadline)
+            self._channel.ask(b"RSET\r\n", deadline)
 
     def close(self) -> None:
         """Say QUIT and close; nothing the relay may answer matters any more."""

@@ -44,7 +44,7 @@ def set_up(
 
     *context* gives the TLS rules, asked for only when they are needed. Raises RelayUnavailable.
     """
-    with _blaming(Stage.CONNECT, settings):
+    with blaming(Stage.CONNECT, settings):
         channel = _connect(settings, transcript, tick, deadline)
     try:
         reached(Point.CONNECTED)
@@ -63,7 +63,7 @@ def _greet(
     """Go from the banner to AUTH; what was offered before TLS is forgotten (RFC 3207 4.2)."""
     if settings.tls == "implicit":
         _shake_hands(channel, settings, context, deadline)
-    with _blaming(Stage.CONNECT, settings):
+    with blaming(Stage.CONNECT, settings):
         channel.expect(deadline)
     offered = _ehlo(channel, settings, deadline)
     reached(Point.GREETED)
@@ -72,7 +72,7 @@ def _greet(
     ):
         _shake_hands(channel, settings, context, deadline)
         offered = _ehlo(channel, settings, deadline)
-    with _blaming(Stage.AUTH if settings.username else Stage.EHLO, settings):
+    with blaming(Stage.AUTH if settings.username else Stage.EHLO, settings):
         if settings.username:
             log_in(channel, settings, offered, deadline)
         if not channel.is_quiet():  # nothing asked for it: a 421, or it is out of step already
@@ -86,7 +86,7 @@ def _ehlo(channel: Channel, settings: SmtpSettings, deadline: float) -> Capabili
 
     Such a relay offers nothing: no TLS where `tls` insists on it, and no login.
     """
-    with _blaming(Stage.EHLO, settings):
+    with blaming(Stage.EHLO, settings):
         try:
             channel.ask(command("EHLO", settings.helo), deadline)
         except Refused as refused:
@@ -101,7 +101,7 @@ def _starttls(
     channel: Channel, settings: SmtpSettings, offered: Capabilities, deadline: float
 ) -> bool:
     """Ask for TLS. False when it is not to be had and `tls` does not insist on it."""
-    with _blaming(Stage.STARTTLS, settings):
+    with blaming(Stage.STARTTLS, settings):
         if settings.tls == "starttls":
             if not offered.starttls:
                 reason = "the relay does not offer STARTTLS and nothing is sent in plaintext"
@@ -129,12 +129,12 @@ def _shake_hands(
     except OSError as error:
         reason = f"the CA file {settings.ca_file} cannot be used: {error.strerror or error}"
         raise RelayUnavailable(Stage.STARTTLS, reason) from None
-    with _blaming(Stage.STARTTLS, settings):
+    with blaming(Stage.STARTTLS, settings):
         channel.start_tls(rules, settings.host, deadline)
 
 
 @contextlib.contextmanager
-def _blaming(stage: Stage, settings: SmtpSettings) -> Iterator[None]:
+def blaming(stage: Stage, settings: SmtpSettings) -> Iterator[None]:
     """Turn whatever goes wrong inside into RelayUnavailable at *stage*."""
     try:
         yield

@@ -171,7 +171,8 @@ def _setup(shared: dict[str, Any], **more: Any) -> Any:
 def _show(report: Any, *, as_json: bool) -> None:
     """Print *report*; the exit code says whether every message arrived exactly once."""
     from mailworkers.bench.report import as_object, doubt, facts, rows, verdict
-    from mailworkers.cli.output import print_facts, print_json, print_table
+    from mailworkers.cli.output import print_facts, print_json
+    from mailworkers.cli.tables import print_table
 
     if as_json:
         print_json(as_object(report))

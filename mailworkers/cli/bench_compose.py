@@ -2,7 +2,8 @@
 
 import click
 
-from mailworkers.cli.output import json_option, print_facts, print_json, print_table
+from mailworkers.cli.output import json_option, print_facts, print_json
+from mailworkers.cli.tables import print_table
 
 
 @click.command()

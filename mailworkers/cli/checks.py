@@ -4,14 +4,20 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from mailworkers.adapters.settings import Settings
 from mailworkers.cli.findings import Finding, fine, judge, wrong
-from mailworkers.cli.store_checks import check_postgres, check_redis
+from mailworkers.cli.redis_checks import check_redis
+from mailworkers.cli.service_checks import check_journals, check_service
+from mailworkers.cli.store_checks import check_postgres
 from mailworkers.core.addresses import domain
 from mailworkers.core.dkim import signing_domain
 from mailworkers.core.errors import ConfigError, RelayUnavailable
 from mailworkers.core.states import Stage
+
+if TYPE_CHECKING:
+    from mailworkers.adapters.smtp import Session
 
 LEAST_FREE = 256 * 1024 * 1024  # bytes: sixteen full journals
 
@@ -51,7 +57,7 @@ RELAY_ADVICE = dict.fromkeys(Stage, "ask the relay's operator about this answer"
 
 
 def check_relay(settings: Settings) -> Iterator[Finding]:
-    """The relay lets us in: connect, EHLO, TLS, AUTH; no mail is sent."""
+    """The relay lets us in: connect, EHLO, TLS, AUTH, our identity at MAIL; no mail is sent."""
     if settings.smtp_mode == "stub":
         yield fine("relay", "mode stub: nothing is sent")
         return
@@ -67,7 +73,18 @@ def check_relay(settings: Settings) -> Iterator[Finding]:
     took_ms = (time.monotonic() - begun) * 1000
     offers = " ".join(session.capabilities.keywords)
     yield fine("relay", f"{session.relay} in {took_ms:.0f} ms, offers {offers}")
+    yield _identity(session, settings.smtp_from_email)
     session.close()
+
+
+def _identity(session: "Session", mail_from: str) -> Finding:
+    """The relay takes mail of the sender identity, as far as it says so at MAIL FROM."""
+    try:
+        session.propose_sender(mail_from)
+    except RelayUnavailable as error:
+        advice = "have the relay's operator allow this sender, or correct MAIL_SMTP_FROM_EMAIL"
+        return wrong("relay identity", f"MAIL FROM {mail_from}: {error.reason}", advice)
+    return fine("relay identity", f"{mail_from} may send")
 
 
 def check_templates(settings: Settings) -> Iterator[Finding]:
@@ -115,9 +132,11 @@ def _judge_coverage(settings: Settings) -> Finding:
 
 CHECKS: dict[str, Callable[[Settings], Iterator[Finding]]] = {
     "state directory": check_state_dir,
+    "journals": check_journals,
     "postgres": check_postgres,
     "redis": check_redis,
     "relay": check_relay,
     "templates": check_templates,
     "dkim": check_dkim,
+    "service": check_service,
 }

@@ -4,7 +4,8 @@ import os
 
 import click
 
-from mailworkers.cli.output import json_option, print_json, print_table
+from mailworkers.cli.output import json_option, print_json
+from mailworkers.cli.tables import print_table
 
 
 @click.command()
@@ -31,7 +32,9 @@ def config(*, as_json: bool, reference: bool) -> None:
             ]
         )
     else:
-        print_table(("setting", "value", "from"), settings.masked())
+        print_table(
+            ("setting", "value", "from"), settings.masked(), whole=("setting",), wrapped=("value",)
+        )
 
 
 def reference_tables() -> str:

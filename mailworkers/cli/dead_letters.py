@@ -6,8 +6,9 @@ import click
 
 from mailworkers.cli.acting import LONGEST_REASON, actor, connected
 from mailworkers.cli.letter_options import filter_of, wanted_options
-from mailworkers.cli.output import json_option, local_time, print_facts, print_json, print_table
+from mailworkers.cli.output import json_option, local_time, print_facts, print_json
 from mailworkers.cli.replaying import cancel_replay, replay, replays, watch
+from mailworkers.cli.tables import print_table
 
 if TYPE_CHECKING:
     from mailworkers.adapters.store.dead_letters import DeadLetter

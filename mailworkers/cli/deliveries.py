@@ -1,6 +1,5 @@
 """`mailworkers deliveries`: what became of the mail, and changing what becomes of it."""
 
-import os
 from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -9,7 +8,9 @@ from uuid import UUID
 import click
 
 from mailworkers.cli.histories import explain, list_, timeline
-from mailworkers.cli.output import json_option, local_time, print_facts, print_json, print_table
+from mailworkers.cli.output import json_option, local_time, print_facts, print_json, short_time
+from mailworkers.cli.reaching import api_option, operations
+from mailworkers.cli.tables import print_table
 from mailworkers.cli.verbs import cancel, requeue, resend
 from mailworkers.core.states import Status
 
@@ -44,6 +45,7 @@ for command in (list_, timeline, explain, cancel, requeue, resend):
 
 @deliveries.command()
 @click.argument("delivery_id", type=click.UUID)
+@api_option
 @json_option
 def show(*, delivery_id: UUID, as_json: bool) -> None:
     """Show one delivery: its status, its recipients and every attempt.
@@ -60,24 +62,15 @@ def show(*, delivery_id: UUID, as_json: bool) -> None:
 
 
 def _read(delivery_id: UUID) -> "tuple[Delivery, list[Attempt]]":
-    import msgspec
-
-    from mailworkers.adapters import db
-    from mailworkers.adapters.settings import load
-    from mailworkers.adapters.store import reads
-
-    settings = load(os.environ)
-    with db.connect(settings.postgres_dsn, application="mailworkers deliveries show") as conn:
-        delivery = reads.find_delivery(conn, delivery_id)
+    with operations("deliveries show") as reached:
+        delivery = reached.find_delivery(delivery_id)
         if delivery is None:
             raise click.ClickException(
                 f"there is no delivery {delivery_id}: it was not accepted yet (is a consumer "
                 "running?), was refused (a line `stream command rejected` says why), or was "
-                f"deleted {settings.delivery_retention.days} days after its end"
+                "deleted some time after its end (MAIL_DELIVERY_RETENTION)"
             )
-        recipients = reads.list_recipients(conn, delivery_id)
-        attempts = reads.list_attempts(conn, delivery_id, before_no=None, limit=MOST_ATTEMPTS)
-    return msgspec.structs.replace(delivery, recipients=recipients), attempts
+        return delivery, reached.list_attempts(delivery_id, MOST_ATTEMPTS)
 
 
 def _facts(delivery: "Delivery") -> Iterable[tuple[str, object]]:
@@ -107,24 +100,27 @@ def _content(delivery: "Delivery") -> str:
 
 
 def _print_recipients(recipients: "Iterable[Recipient]") -> None:
+    click.echo()
     print_table(
         ("", "recipient", "status", "reply"),
         [
             (found.kind, found.address, found.status, _reply(found.reply_code, found.enhanced_code))
             for found in recipients
         ],
+        whole=("recipient",),
     )
 
 
 def _print_attempts(attempts: "list[Attempt]") -> None:
     if not attempts:
         return
+    click.echo()
     print_table(
         ("attempt", "began", "took", "status", "stage", "reply", "relay", "the relay's words"),
         [
             (
                 attempt.attempt_no,
-                local_time(attempt.started_at),
+                short_time(attempt.started_at),
                 _span(attempt.started_at, attempt.finished_at),
                 attempt.status,
                 attempt.stage,
@@ -134,6 +130,8 @@ def _print_attempts(attempts: "list[Attempt]") -> None:
             )
             for attempt in reversed(attempts)
         ],
+        wrapped=("the relay's words",),
+        spare=("relay", "took", "stage"),
     )
 
 

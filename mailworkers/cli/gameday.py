@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
-from mailworkers.cli.output import json_option, print_json, print_table
+from mailworkers.cli.output import json_option, print_json
+from mailworkers.cli.tables import print_table
 from mailworkers.embedded.binaries import Source
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -65,7 +66,7 @@ def list_(*, as_json: bool) -> None:
     if as_json:
         print_json([{"name": name, "does": does} for name, does in rows])
     else:
-        print_table(("name", "does"), rows)
+        print_table(("name", "does"), rows, whole=("name",), wrapped=("does",))
 
 
 @run.command()

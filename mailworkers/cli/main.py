@@ -4,13 +4,21 @@ A sender imports click and the sender, not the web framework: the table below na
 `Program` imports one when its command is called.
 """
 
+import os
 from collections.abc import Mapping
 from importlib import import_module
 
 import click
 
 from mailworkers import __version__
-from mailworkers.core.errors import ConfigError, MailworkersError, SchemaTooNew, StoreUnavailable
+from mailworkers.core.errors import (
+    ApiRefused,
+    ApiUnavailable,
+    ConfigError,
+    MailworkersError,
+    SchemaTooNew,
+    StoreUnavailable,
+)
 
 EXIT_CODES = """\b
 Exit codes:
@@ -37,6 +45,8 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "migrate": "migrate:migrate",
         "config": "configuration:config",
         "doctor": "doctor:doctor",
+        "status": "status:status",
+        "top": "status:top",
         "tokens": "tokens:tokens",
         "bench": "bench:bench",
         "gameday": "gameday:gameday",
@@ -105,6 +115,10 @@ class Program(click.Group):
             raise Misconfigured(str(error)) from error
         except StoreUnavailable as error:
             raise Failure(f"{error}\n`mailworkers doctor` says more") from error
+        except (ApiRefused, ApiUnavailable) as error:
+            from mailworkers.cli.reaching import next_step
+
+            raise Failure(next_step(error)) from error
         except MailworkersError as error:
             raise Failure(str(error)) from error
 
@@ -129,3 +143,5 @@ def main() -> None:
     Settings are environment variables: `mailworkers config` shows them all. `mailworkers up` runs
     everything here with its own database, to try it out.
     """
+    if os.environ.get("NO_COLOR"):
+        click.get_current_context().color = False

@@ -15,7 +15,8 @@ from mailworkers.cli.acting import (
     yes_option,
 )
 from mailworkers.cli.composing import parse_when
-from mailworkers.cli.output import json_option, local_time, print_facts, print_json, print_table
+from mailworkers.cli.output import json_option, local_time, print_facts, print_json
+from mailworkers.cli.tables import print_table
 from mailworkers.core.refusals import FailureCode
 from mailworkers.core.states import READY, Status
 

@@ -1,20 +1,20 @@
 """What commands print: a table for people, JSON for programs; nothing a terminal would obey."""
 
+import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
 import click
-import msgspec
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Item = TypeVar("Item")
 
 WIDEST = 10_000  # columns when nobody looks: a pipe gets whole cells
+NARROWEST = 20
+ELLIPSIS = "…"
 
 
 def json_option(command: Command) -> Command:
@@ -26,16 +26,10 @@ def json_option(command: Command) -> Command:
 
 def print_json(value: object) -> None:
     """Print *value* as indented JSON; anything msgspec does not know is printed as text."""
+    import msgspec
+
     encoded = msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2)
     click.echo(encoded.decode())
-
-
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print *rows* under *columns*, wrapped to the terminal and whole in a pipe."""
-    table = Table(*columns, box=box.SIMPLE, pad_edge=False)
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    _console().print(table)
 
 
 def print_facts(facts: Iterable[tuple[str, object]]) -> None:
@@ -47,9 +41,28 @@ def print_facts(facts: Iterable[tuple[str, object]]) -> None:
         click.echo(f"{click.style(f'{name:<{width}}', dim=True)}  {printable(text)}")
 
 
+def progress(items: Sequence[Item], doing: str) -> Iterator[Item]:
+    """Yield *items*; on a terminal a bar on standard error shows how far it is."""
+    if not sys.stderr.isatty() or len(items) < 2:
+        yield from items
+        return
+    with click.progressbar(items, label=doing, file=sys.stderr) as bar:
+        yield from bar
+
+
 def local_time(when: datetime | None) -> str:
     """Return *when* in the reader's zone, to the second; "" for never."""
     return when.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z") if when else ""
+
+
+def short_time(when: datetime | None) -> str:
+    """Return *when* in the reader's zone as a table has room for it; "" for never."""
+    if when is None:
+        return ""
+    there, now = when.astimezone(), datetime.now().astimezone()
+    if there.date() == now.date():
+        return f"{there:%H:%M:%S}"
+    return f"{there:%m-%d %H:%M}" if there.year == now.year else f"{there:%Y-%m-%d}"
 
 
 def printable(text: str) -> str:
@@ -61,10 +74,34 @@ def printable(text: str) -> str:
     )
 
 
-def _cell(value: object) -> Text:
-    return Text("" if value is None else printable(str(value)), overflow="fold")
+def terminal_width() -> int:
+    """Return the columns of the terminal, or what COLUMNS says of it; `WIDEST` in a pipe."""
+    if not sys.stdout.isatty():
+        return WIDEST
+    return max(NARROWEST, shutil.get_terminal_size().columns)
 
 
-def _console() -> Console:
-    file = sys.stdout
-    return Console(file=file, highlight=False, width=None if file.isatty() else WIDEST)
+def width_of(text: str) -> int:
+    """Return how many columns *text* takes: East Asian characters two, combining marks none."""
+    if text.isascii():
+        return len(text)
+    return sum(_width(character) for character in text)
+
+
+def cut(text: str, width: int) -> str:
+    """Return *text* in at most *width* columns, ending in an ellipsis where it was cut."""
+    if width_of(text) <= width:
+        return text
+    kept, left = [], width - 1
+    for character in text:
+        left -= _width(character)
+        if left < 0:
+            break
+        kept.append(character)
+    return "".join(kept) + ELLIPSIS if width > 0 else ""
+
+
+def _width(character: str) -> int:
+    if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mailworkers.cli.acting import actor, connected, reason_option, wake_senders
+from mailworkers.cli.acting import reason_option
 from mailworkers.cli.composing import parse_when
-from mailworkers.cli.output import json_option, local_time, print_json, print_table
+from mailworkers.cli.output import json_option, local_time, print_json, short_time
+from mailworkers.cli.reaching import api_option, operations
+from mailworkers.cli.tables import print_table
 from mailworkers.core.states import Lane
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ _LANES = {lane.label: lane for lane in Lane}
 @click.option("--all", "is_all", is_flag=True, help="All mail.")
 @click.option("--until", metavar="WHEN", help="2027-01-31T08:00:00Z, or +2h from now.")
 @reason_option
+@api_option
 @json_option
 def pause(
     *,
@@ -37,20 +40,11 @@ def pause(
     Mail is accepted as before and waits; what a sender has in hand still goes out. `resume` ends a
     pause, or its time does.
     """
-    from mailworkers.adapters.store.pauses import add_pause
-
     if is_all == bool(lane or source):
         raise click.UsageError("say what to hold back: --lane, --source or both, or --all")
     ends_at = parse_when(until, datetime.now(UTC)) if until else None
-    with connected("pause") as conn:
-        made = add_pause(
-            conn,
-            lane=_LANES[lane] if lane else None,
-            source=source,
-            actor=actor(),
-            reason=reason,
-            ends_at=ends_at,
-        )
+    with operations("pause") as reached:
+        made = reached.add_pause(_LANES[lane] if lane else None, source, ends_at, reason)
     if as_json:
         print_json(made)
     else:
@@ -62,22 +56,19 @@ def pause(
 @click.argument("pause_ids", nargs=-1, type=int, metavar="[PAUSE_ID]...")
 @click.option("--all", "is_all", is_flag=True, help="End every pause.")
 @reason_option
+@api_option
 @json_option
 def resume(*, pause_ids: tuple[int, ...], is_all: bool, reason: str, as_json: bool) -> None:
     """End pauses by their numbers, or all of them; what waited goes out at once.
 
     `mailworkers pauses` shows the numbers. Exit code 1 when a number is none of them.
     """
-    from mailworkers.adapters.store.pauses import list_pauses, remove_pause
-
     if is_all == bool(pause_ids):
         raise click.UsageError("say which: the numbers that `mailworkers pauses` shows, or --all")
-    with connected("resume") as conn:
-        numbers = [found.pause_id for found in list_pauses(conn)] if is_all else list(pause_ids)
-        ended = {n: remove_pause(conn, n, actor=actor(), reason=reason) for n in numbers}
+    with operations("resume") as reached:
+        numbers = [it.pause_id for it in reached.list_pauses()] if is_all else list(pause_ids)
+        ended = {number: reached.remove_pause(number, reason) for number in numbers}
     gone = [found for found in ended.values() if found is not None]
-    if gone:
-        wake_senders()
     if as_json:
         print_json({"ended": gone})
     else:
@@ -91,24 +82,23 @@ def resume(*, pause_ids: tuple[int, ...], is_all: bool, reason: str, as_json: bo
 
 
 @click.command()
+@api_option
 @json_option
 def pauses(*, as_json: bool) -> None:
     """Show what is held back now, since when, by whom, why and until when."""
-    from mailworkers.adapters.store.pauses import list_pauses
-
-    with connected("pauses") as conn:
-        found = list_pauses(conn)
+    with operations("pauses") as reached:
+        found = reached.list_pauses()
     if as_json:
         print_json(found)
     elif found:
         columns = ("pause", "holds back", "since", "until", "by", "reason")
-        print_table(columns, map(_row, found))
+        print_table(columns, map(_row, found), spare=("by",), wrapped=("reason",))
     else:
         click.echo("nothing is held back")
 
 
 def _row(found: "Pause") -> tuple[object, ...]:
-    since, until = local_time(found.created_at), local_time(found.ends_at)
+    since, until = short_time(found.created_at), short_time(found.ends_at)
     return found.pause_id, _what(found), since, until, found.created_by, found.reason
 
 

@@ -10,7 +10,8 @@ import click
 from mailworkers.cli.acting import actor, connected, reason_option, wake_scheduler, yes_option
 from mailworkers.cli.composing import parse_when
 from mailworkers.cli.letter_options import filter_of, wanted_options
-from mailworkers.cli.output import json_option, local_time, print_json, print_table
+from mailworkers.cli.output import json_option, local_time, print_json
+from mailworkers.cli.tables import print_table
 from mailworkers.core.states import Status
 
 if TYPE_CHECKING:

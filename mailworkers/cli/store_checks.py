@@ -1,4 +1,4 @@
-"""The checks of `mailworkers doctor` that ask Postgres and Redis."""
+"""The checks of `mailworkers doctor` that ask Postgres."""
 
 import time
 from collections.abc import Iterator
@@ -6,14 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 from mailworkers.adapters import db
 from mailworkers.adapters.installation import find_strangers
-from mailworkers.adapters.redis_health import UNKNOWN, RedisHealth, denied
-from mailworkers.adapters.redis_health import examine as ask_redis
 from mailworkers.adapters.settings import Settings
+from mailworkers.adapters.sqlstates import translated
 from mailworkers.cli.findings import Finding, fine, judge, wrong
 from mailworkers.core.errors import SchemaTooNew, StoreUnavailable
 
 OLDEST_POSTGRES = 150000  # as server_version_num
-OLDEST_REDIS = (6, 2)  # XAUTOCLAIM
 MOST_SKEW = 2.0  # seconds
 LONGEST_SNAPSHOT = timedelta(minutes=10)
 
@@ -30,17 +28,39 @@ def check_postgres(settings: Settings) -> Iterator[Finding]:
     try:
         conn = db.connect(settings.postgres_dsn, application="mailworkers doctor")
     except StoreUnavailable as error:
-        advice = "start it, or correct MAIL_POSTGRES_PRIMARY_DSN (`mailworkers config` shows it)"
-        yield wrong("postgres", error.reason, advice)
+        yield wrong("postgres", error.reason, _advice_for(error.reason))
         return
     with conn:
-        yield _server(conn, (time.monotonic() - begun) * 1000)
+        server = _server(conn, (time.monotonic() - begun) * 1000)
+        yield server
+        if server.ok:
+            yield _writing(conn)
         schema = _schema(conn)
         yield schema
         yield _clock(conn)
         yield judge_upkeep(conn)
         if schema.ok:
             yield from _installation(conn, settings)
+
+
+_START = "start it, or correct MAIL_POSTGRES_PRIMARY_DSN (`mailworkers config` shows it)"
+# What the server or the driver says when it lets nobody in, and what helps.
+_ADVICE = {
+    "password authentication failed": "correct the password in MAIL_POSTGRES_PRIMARY_DSN",
+    "no password supplied": "the server wants a password: write it in MAIL_POSTGRES_PRIMARY_DSN",
+    "pg_hba.conf": "the server lets this host or account not in: add a line to its pg_hba.conf",
+    "too many": "raise max_connections or the account's limit, or end others (pg_stat_activity)",
+    "connection slots": "raise max_connections, or end connections of others (pg_stat_activity)",
+    "does not exist": "create that database or account, or correct MAIL_POSTGRES_PRIMARY_DSN",
+    "starting up": "wait: it is starting, or replaying its log after a crash",
+    "shutting down": "wait for its return, or start it: roles go on by themselves",
+    "read-write": "none of the hosts in MAIL_POSTGRES_PRIMARY_DSN can be written: promote one",
+}
+
+
+def _advice_for(reason: str) -> str:
+    """Return what helps against *reason*; servers that speak another language get the general."""
+    return next((advice for words, advice in _ADVICE.items() if words in reason), _START)
 
 
 def _server(conn: db.Connection, took_ms: float) -> Finding:
@@ -52,6 +72,33 @@ def _server(conn: db.Connection, took_ms: float) -> Finding:
         return wrong("postgres", f"{detail}, a standby: it cannot be written", advice)
     is_new = number >= OLDEST_POSTGRES
     return judge("postgres", is_new, detail, "PostgreSQL 15 or newer is needed")
+
+
+# More than is free in any page: it takes room on the disk, for as long as the transaction lasts.
+_WRITE = b"""
+CREATE TEMPORARY TABLE doctor ON COMMIT DROP AS
+SELECT md5(n::text) || md5((n + 1)::text) AS filler FROM generate_series(1, 20000) n
+"""
+
+
+def _writing(conn: db.Connection) -> Finding:
+    """It takes writes: about two megabytes are written and thrown away."""
+    try:
+        with translated(), conn.transaction(force_rollback=True):
+            conn.execute(_WRITE)
+    except StoreUnavailable as error:
+        if "permission denied" in error.reason:  # for temporary tables alone, which no role needs
+            return fine("postgres writes", f"not tried: {error.reason}")
+        return wrong("postgres writes", error.reason, _advice_for_writing(error.reason))
+    return fine("postgres writes", "taken")
+
+
+def _advice_for_writing(reason: str) -> str:
+    if "read-only" in reason:
+        return "ALTER SYSTEM RESET default_transaction_read_only (or ALTER ROLE), and find out why"
+    if "space" in reason or "disk" in reason.lower():
+        return "free some space on the database's disk: mail waits until it can be recorded"
+    return "see the server's log"
 
 
 def _schema(conn: db.Connection) -> Finding:
@@ -103,56 +150,3 @@ def judge_upkeep(conn: db.Connection, longest: timedelta = LONGEST_SNAPSHOT) -> 
         "turn autovacuum on, and end transactions that stay open (pg_stat_activity): until then "
         "dead rows pile up and leases become slow",
     )
-
-
-def check_redis(settings: Settings) -> Iterator[Finding]:
-    """Redis answers, keeps what it is given, and has a stream under the stream's name."""
-    try:
-        health = ask_redis(settings)
-    except StoreUnavailable as error:
-        advice = "start it, or correct MAIL_REDIS_MASTER_ADDR and MAIL_REDIS_PASSWORD"
-        yield wrong("redis", error.reason, advice)
-        return
-    yield judge(
-        "redis",
-        _version(health) >= OLDEST_REDIS and health.role in ("master", UNKNOWN),
-        f"{health.version}, {health.role}",
-        "Redis 6.2 or newer is needed, and its master",
-    )
-    yield judge(
-        "redis eviction",
-        not health.may_evict,
-        f"maxmemory-policy {health.eviction}",
-        "set maxmemory-policy noeviction: others throw commands away when memory is short",
-    )
-    yield judge(
-        "redis persistence",
-        not health.may_forget,
-        f"appendonly {health.appendonly}",
-        "set appendonly yes: without it a restart loses commands",
-    )
-    yield _permissions(settings)
-    yield _stream(settings.stream, health)
-
-
-def _permissions(settings: Settings) -> Finding:
-    """An account that lacks a command would stop a role in the middle of its work."""
-    lacking = denied(settings)
-    detail = f"this account may not use {', '.join(lacking)}" if lacking else "as roles need them"
-    advice = "allow these commands on the stream and on the keys mail:* (ACL SETUSER)"
-    return judge("redis permissions", not lacking, detail, advice)
-
-
-def _version(health: RedisHealth) -> tuple[int, ...]:
-    if health.version == UNKNOWN:
-        return OLDEST_REDIS
-    return tuple(int(part) for part in health.version.split(".")[:2] if part.isdecimal())
-
-
-def _stream(name: str, health: RedisHealth) -> Finding:
-    if health.key_type not in ("stream", "none", UNKNOWN):
-        advice = "another program uses this key: set MAIL_REDIS_COMMAND_STREAM, or remove it"
-        return wrong("command stream", f"{name} holds a {health.key_type}", advice)
-    if health.pending is None:
-        return fine("command stream", f"{name}, no consumer has been there yet")
-    return fine("command stream", f"{name}, {health.lag} waiting, {health.pending} in hand")

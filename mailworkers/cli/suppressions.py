@@ -2,15 +2,16 @@
 
 import csv
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING
 
 import click
 
-from mailworkers.cli.acting import LONGEST_REASON, actor, connected, reason_option, yes_option
+from mailworkers.cli.acting import LONGEST_REASON, reason_option, yes_option
 from mailworkers.cli.composing import canonical_of, parse_when
-from mailworkers.cli.output import json_option, local_time, print_json, print_table
+from mailworkers.cli.output import json_option, print_json, short_time
+from mailworkers.cli.reaching import api_option, operations
+from mailworkers.cli.tables import print_table
 
 if TYPE_CHECKING:
     from mailworkers.adapters.store.suppressions import Listing, Suppression
@@ -38,24 +39,24 @@ def suppressions() -> None:
 @suppressions.command("list")
 @click.argument("address", required=False)
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True)
+@api_option
 @json_option
 def list_(*, address: str | None, limit: int, as_json: bool) -> None:
     """Show the list, or what it says about one ADDRESS, in whatever form that is written."""
-    from mailworkers.adapters.store.suppressions import list_suppressions
-
     wanted = canonical_of(address) if address else None
-    with connected("suppressions list") as conn:
-        found = list_suppressions(conn, canonical=wanted, limit=limit)
+    with operations("suppressions list") as reached:
+        found = reached.list_suppressions(wanted, limit)
     if as_json:
         print_json(found)
     elif found:
-        print_table(("address", "scope", "reason", "since", "until", "by"), map(_row, found))
+        columns = ("address", "scope", "reason", "since", "until", "by")
+        print_table(columns, map(_row, found), whole=("address",), spare=("by",))
     else:
         click.echo(f"{address} is not on the list" if address else "the list is empty")
 
 
 def _row(found: "Suppression") -> tuple[object, ...]:
-    since, until = local_time(found.created_at), local_time(found.expires_at)
+    since, until = short_time(found.created_at), short_time(found.expires_at)
     return found.canonical, found.scope, found.reason, since, until, found.created_by
 
 
@@ -64,6 +65,7 @@ def _row(found: "Suppression") -> tuple[object, ...]:
 @_scope_option
 @click.option("--until", metavar="WHEN", help="Not for ever: 2027-01-31T08:00:00Z, or +90d.")
 @reason_option
+@api_option
 @json_option
 def add(
     *, addresses: tuple[str, ...], scope: str, until: str | None, reason: str, as_json: bool
@@ -84,14 +86,13 @@ def add(
 @click.argument("addresses", nargs=-1, required=True, metavar="ADDRESS...")
 @_scope_option
 @reason_option
+@api_option
 @json_option
 def remove(*, addresses: tuple[str, ...], scope: str, reason: str, as_json: bool) -> None:
     """Take addresses off the list. Exit code 1 when none of them stood there."""
-    from mailworkers.adapters.store.suppressions import remove_suppressions
-
     keys = [(canonical_of(address), scope) for address in addresses]
-    with connected("suppressions remove") as conn:
-        gone = remove_suppressions(conn, keys, actor=actor(), reason=reason)
+    with operations("suppressions remove") as reached:
+        gone = reached.remove_suppressions(keys, reason)
     if as_json:
         print_json({"removed": gone})
     if not gone:
@@ -107,6 +108,7 @@ def remove(*, addresses: tuple[str, ...], scope: str, reason: str, as_json: bool
 @click.argument("file", type=click.File("r", encoding="utf-8-sig"))
 @reason_option
 @yes_option
+@api_option
 @json_option
 def import_(*, file: IO[str], reason: str, is_sure: bool, as_json: bool) -> None:
     """Put the addresses of a CSV FILE (`-`: standard input) on the list.
@@ -122,33 +124,22 @@ def import_(*, file: IO[str], reason: str, is_sure: bool, as_json: bool) -> None
 
 @suppressions.command()
 @click.argument("file", type=click.File("w", encoding="utf-8"), default="-")
+@api_option
 def export(*, file: IO[str]) -> None:
     """Write the whole list to FILE as CSV."""
     writer = csv.writer(file)
     writer.writerow(_COLUMNS)
-    for found in _whole_list():
-        until = found.expires_at.isoformat() if found.expires_at else ""
-        writer.writerow((found.canonical, found.scope, found.reason, until))
-
-
-def _whole_list() -> "Iterator[Suppression]":
-    from mailworkers.adapters.store.suppressions import list_suppressions
-
-    with connected("suppressions export") as conn:
-        after = None
-        while page := list_suppressions(conn, after=after, limit=_PAGE):
-            yield from page
-            after = (page[-1].canonical, page[-1].scope)
+    with operations("suppressions export") as reached:
+        for found in reached.all_suppressions():
+            until = found.expires_at.isoformat() if found.expires_at else ""
+            writer.writerow((found.canonical, found.scope, found.reason, until))
 
 
 def _put(listings: "list[Listing]", reason: str, *, as_json: bool) -> None:
-    from mailworkers.adapters.store.suppressions import put_suppressions
-
     changed = []
-    with connected("suppressions add") as conn:
+    with operations("suppressions add") as reached:
         for start in range(0, len(listings), _PAGE):
-            batch = listings[start : start + _PAGE]
-            changed += put_suppressions(conn, batch, actor=actor(), reason=reason)
+            changed += reached.put_suppressions(listings[start : start + _PAGE], reason)
     if as_json:
         print_json({"changed": changed})
     else:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mailworkers.cli.main import Failure
-from mailworkers.cli.output import json_option, print_facts, print_json, print_table, printable
+from mailworkers.cli.output import json_option, print_facts, print_json, printable
+from mailworkers.cli.tables import print_table
 
 if TYPE_CHECKING:
     from mailworkers.adapters.catalog import Catalog, CatalogTemplate
@@ -44,7 +45,13 @@ def list_(*, directory: Path | None, as_json: bool) -> None:
         print_json([_facts(template) for template in found])
         return
     columns = ("template", "languages", "lane", "variables", "what it is for")
-    print_table(columns, [_row(template) for template in found])
+    print_table(
+        columns,
+        [_row(template) for template in found],
+        whole=("template",),
+        wrapped=("what it is for",),
+        spare=("lane",),
+    )
 
 
 @templates.command()

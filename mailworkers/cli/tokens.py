@@ -6,7 +6,8 @@ import click
 
 from mailworkers.cli.acting import actor, connected, reason_option, yes_option
 from mailworkers.cli.composing import parse_when
-from mailworkers.cli.output import json_option, local_time, print_json, print_table
+from mailworkers.cli.output import json_option, local_time, print_json
+from mailworkers.cli.tables import print_table
 
 SCOPES = ("intake", "read", "operate", "admin")
 

@@ -6,7 +6,12 @@ MailworkersError
   x StoreUnavailable            Postgres or Redis is away: the role waits and tries again
   x RelayUnavailable            the relay gave no usable session: attempt recorded, never final
   x TemplateError               a template cannot be used, or refused its variables
+  x ApiRefused                  the API said no to the command line: a token, a scope, a wrong wish
+  x ApiUnavailable              the API that the command line was told to ask does not answer
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 from mailworkers.core.states import Stage
 from mailworkers.core.wire import Reply
@@ -53,3 +58,26 @@ class TemplateError(MailworkersError):
         super().__init__(detail)
         self.code = code
         self.detail = detail
+
+
+class ApiRefused(MailworkersError):  # noqa: N818
+    """The API answered with an error: *code* for programs, *message* for people, or both ""."""
+
+    def __init__(
+        self, url: str, status: int, code: str, message: str, details: Mapping[str, Any]
+    ) -> None:
+        super().__init__(f"{code}: {message}" if code else f"{url} answered {status}")
+        self.url = url
+        self.status = status
+        self.code = code
+        self.message = message
+        self.details = details
+
+
+class ApiUnavailable(MailworkersError):  # noqa: N818
+    """The API cannot be asked now."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"{url}: {reason}")
+        self.url = url
+        self.reason = reason

@@ -16,6 +16,7 @@ from mailworkers.adapters.policies import retry_policies
 from mailworkers.adapters.previews import Previewer
 from mailworkers.adapters.setting_forms import split_address
 from mailworkers.adapters.settings import Settings
+from mailworkers.adapters.situation import Observer
 from mailworkers.adapters.store.pool import Pool
 from mailworkers.adapters.store.reads import list_tokens
 from mailworkers.core.errors import ConfigError
@@ -58,6 +59,7 @@ class Api:
             sources=settings.sources,
             policies=retry_policies(settings),
             size=settings.postgres_pool_max,
+            observer=Observer(settings, f"mailworkers {context.process} status"),
         )
 
         def report(error: Exception) -> None:

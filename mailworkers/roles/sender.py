@@ -155,6 +155,7 @@ class Sender:
                 "breaker": str(self._line_state()),
                 "reason": self._line.reason,
                 "transcript": self._line.transcript,
+                "lately": self._outcomes.lately.facts(),
             }
 
     # Leasing.

@@ -24,7 +24,7 @@ from mailworkers.web.malformed import (
     get_malformed_commands,
     post_malformed_replay,
 )
-from mailworkers.web.overview import get_actions, get_roles, get_stats
+from mailworkers.web.overview import get_actions, get_roles, get_stats, get_status
 from mailworkers.web.pauses import delete_pause, get_pauses, post_pause
 from mailworkers.web.previews import preview_template
 from mailworkers.web.replays import get_replay, get_replays, post_replay, post_replay_cancel
@@ -72,6 +72,7 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     get_templates,
     get_template,
     preview_template,
+    get_status,
     get_stats,
     get_roles,
     get_actions,

@@ -8,10 +8,12 @@ from typing import Any, TypeVar
 from litestar import Request
 
 from mailworkers.adapters.previews import Previewer
+from mailworkers.adapters.situation import Observer
 from mailworkers.adapters.store import Effect
 from mailworkers.adapters.store.pool import Connection, Pool
 from mailworkers.core.commands import Command, Refusal, SourceKind
 from mailworkers.core.retry import RetryPolicy
+from mailworkers.core.situations import Situation
 from mailworkers.core.states import Lane
 from mailworkers.web.accepting import Accepted, Acceptor
 from mailworkers.web.batching import Batcher
@@ -35,12 +37,16 @@ class Backend:
         sources: dict[str, SourceKind],
         policies: Mapping[str, RetryPolicy],
         size: int,
+        observer: Observer,
     ) -> None:
         self.sources = sources
         self.policies = policies
         self.catalog = previewer.catalog
         self._previewer = previewer
         self._pool = pool
+        self._observer = observer
+        self._watch = ThreadPoolExecutor(1, "look")
+        self._looking: asyncio.Future[Situation] | None = None
         self._acceptor = acceptor
         # Apart, so that whatever holds a batch of others up never holds a login code up.
         self._auth: Batcher[Command, Accepted | Refusal] = Batcher(acceptor.accept)
@@ -65,6 +71,16 @@ class Backend:
             return effect
 
         return await self.ask(act)
+
+    async def look(self) -> Situation:
+        """Return how the whole service stands, also while a store is away.
+
+        Whoever asks during a look gets its answer: many watchers must not become a load.
+        """
+        if self._looking is None or self._looking.done():
+            loop = asyncio.get_running_loop()
+            self._looking = loop.run_in_executor(self._watch, self._observer.look)
+        return await asyncio.shield(self._looking)
 
     def wake_senders(self) -> None:
         """Tell idle senders that there may be work, without waiting for it to be told."""
@@ -101,8 +117,9 @@ class Backend:
         """Let go of threads and connections."""
         self._auth.close()
         self._others.close()
-        for threads in (self._readers, self._large, self._previews):
+        for threads in (self._readers, self._large, self._previews, self._watch):
             threads.shutdown(wait=False, cancel_futures=True)
+        self._observer.close()
         self._acceptor.close()
         self._pool.close()
 

@@ -9,6 +9,7 @@ from litestar.params import QueryParameter
 from mailworkers.adapters.store.operator_actions import Action, list_actions
 from mailworkers.adapters.store.overview import Process, Stats, list_processes, read_stats
 from mailworkers.adapters.store.pool import Connection
+from mailworkers.core.situations import Situation
 from mailworkers.web.backend import backend_of
 from mailworkers.web.cursors import read_number_cursor, write_number_cursor
 from mailworkers.web.deliveries import Cursor, Limit
@@ -33,6 +34,24 @@ class ActionPage(msgspec.Struct, frozen=True):
 
     items: list[Action]
     next_cursor: str | None
+
+
+@get(
+    "/status",
+    guards=[needs("read")],
+    before_request=check_query,
+    operation_id="getStatus",
+    summary="Show how the whole service stands",
+    tags=["operating"],
+    opt={"answer": Situation},
+)
+async def get_status(request: WebRequest) -> Situation:
+    """Tell what `mailworkers status` shows: stores, roles, queue, relay, troubles.
+
+    Answers while a store is away, too: then without what that store would tell. `problems` is what
+    is wrong now, each with what to do next; an empty list means that all is well.
+    """
+    return await backend_of(request).look()
 
 
 @get(

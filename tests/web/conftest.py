@@ -19,6 +19,7 @@ from mailworkers.adapters.intake import Intake
 from mailworkers.adapters.policies import retry_policies
 from mailworkers.adapters.previews import Previewer
 from mailworkers.adapters.settings import Settings, load
+from mailworkers.adapters.situation import Observer
 from mailworkers.adapters.store.pool import Pool
 from mailworkers.adapters.stream import Waker
 from mailworkers.adapters.telemetry import Telemetry
@@ -69,6 +70,7 @@ class RunningApi:
             sources=settings.sources,
             policies=retry_policies(settings),
             size=4,
+            observer=Observer(settings, "mailworkers test status"),
         )
         app = internal_api(self.backend, pool, report=self.surprises.append)
         self.listener = Listener(app, "127.0.0.1", 0, setting="MAIL_INTERNAL_HTTP_ADDR")
