@@ -41,7 +41,7 @@ class Batch(msgspec.Struct, frozen=True):
 def prepare(stream: str, load: Load, chance: random.Random) -> Batch:
     """Return the commands of *load*, with ids of their own for each call."""
     batch = Batch([], [])
-    text = _text(load.size)
+    text = text_of(load.size)
     for number in range(load.messages):
         # Random ids, as most producers make them, and the less favourable case for an index.
         delivery_id = str(UUID(int=chance.getrandbits(128), version=4))
@@ -71,7 +71,7 @@ def _payload(load: Load, number: int, text: str) -> dict[str, object]:
     return {"to": to, "subject": f"Order {number} has shipped", "text_body": text}
 
 
-def _text(size: int) -> str:
+def text_of(size: int) -> str:
     """Return *size* characters of lines as people write them, none of which ends in a blank."""
     words = itertools.cycle(_WORDS)
     lines = (" ".join(itertools.islice(words, 11)) for _ in itertools.count())

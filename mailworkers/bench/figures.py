@@ -24,6 +24,11 @@ class Figure(msgspec.Struct, frozen=True):
         return cls(median, min(rounded), max(rounded), rounded)
 
 
+def rate(count: int, nanoseconds: int) -> float:
+    """Return how many a second *count* in *nanoseconds* are; 0 for no time at all."""
+    return count / nanoseconds * 1e9 if nanoseconds > 0 else 0.0
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """Return the least of *values* that *share* of them do not exceed (nearest rank)."""
     ordered = sorted(values)

@@ -12,6 +12,19 @@ from mailworkers.bench.figures import Figure
 _QUIET = 0.1  # cores that others may use
 
 
+class PeerFacts(msgspec.Struct, frozen=True):
+    """What stands beside a peer's figures; *missing* says why it was not measured, "" if it was.
+
+    *safe_when* is what holds once its producer has the acknowledgement.
+    """
+
+    version: str = ""
+    safe_when: str = ""
+    settings: str = ""
+    check: Check | None = None
+    missing: str = ""
+
+
 class Report(msgspec.Struct, frozen=True):
     """The result of one scenario; a figure that could not be measured is None.
 
@@ -23,6 +36,7 @@ class Report(msgspec.Struct, frozen=True):
     check: Check
     settings: Mapping[str, Any]
     surroundings: Mapping[str, Mapping[str, Any]]
+    peers: Mapping[str, PeerFacts] = msgspec.field(default_factory=dict)
 
 
 def costs(spent: Sequence[Spent], messages: int) -> dict[str, Figure | None]:
@@ -56,6 +70,7 @@ def as_object(report: Report) -> dict[str, Any]:
             if figure is not None
         },
         "settings": report.settings,
+        **({"peers": report.peers} if report.peers else {}),
         **report.surroundings,
     }
 
@@ -73,6 +88,15 @@ def facts(report: Report) -> Iterator[tuple[str, str]]:
     """Yield what the figures were measured with and on, one line of text each."""
     for name, group in (("settings", report.settings), *report.surroundings.items()):
         yield name, ", ".join(f"{key} {value}" for key, value in group.items())
+
+
+def peer_rows(report: Report) -> Iterator[tuple[str, str, str, str, str]]:
+    """Yield name, when its mail is safe, whether all came once, settings and version of peers."""
+    for name, peer in report.peers.items():
+        if peer.check is None:
+            yield name, f"not measured: {peer.missing.splitlines()[-1]}", "", "", ""
+        else:
+            yield name, peer.safe_when, verdict(peer.check), peer.settings, peer.version
 
 
 def doubt(report: Report) -> str | None:

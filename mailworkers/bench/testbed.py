@@ -203,14 +203,18 @@ class Testbed:
 
     def meter(self) -> Meter:
         """Return a meter of the CPU time of everything here, by kind of process."""
-        groups: dict[str, list[int]] = {
+        groups = self.store_groups()
+        for role in self.roles:
+            groups.setdefault(role.role, []).append(role.pid)
+        return Meter(groups)
+
+    def store_groups(self) -> dict[str, list[int]]:
+        """Return the process ids of what everything needs: the stores and the sink."""
+        return {
             "postgres": [self.servers.postgres.pid or 0],
             "redis": [self.servers.keyvalue.pid or 0],
             "sink": [self.sink.pid],
         }
-        for role in self.roles:
-            groups.setdefault(role.role, []).append(role.pid)
-        return Meter(groups)
 
     def entries_waiting(self) -> int:
         """Return how many entries of the stream are not acknowledged yet."""

@@ -13,6 +13,7 @@ from mailworkers.embedded.binaries import Source
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+_RUN_AS = ("run as", "version")
 _SHARED = (
     click.option(
         "--mode",
@@ -85,12 +86,38 @@ def bench() -> None:
     type=click.Path(file_okay=False, path_type=Path),
     help="Write profiles of roles (py-spy) and statements into this directory; slows it down.",
 )
+@click.option(
+    "--peers",
+    default="",
+    metavar="NAME,...",
+    help="Let others send the same in turn: postfix, pgqueuer, post_office, celery, procrastinate, "
+    "or `all`. Each is installed into a cache of its own at its first run; those that cannot be "
+    "are named and left out.",
+)
+@click.option(
+    "--peers-directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where peers are installed.  [default: mailworkers/peers in the user's cache]",
+)
 @_shared_options
 def throughput(
-    *, messages: int, sink: str, wire: bool, profile: Path | None, **shared: Any
+    *,
+    messages: int,
+    sink: str,
+    wire: bool,
+    profile: Path | None,
+    peers: str,
+    peers_directory: Path | None,
+    **shared: Any,
 ) -> None:
-    """Measure messages a second from the first XADD until the last is at the sink."""
+    """Measure messages a second from the first XADD until the last is at the sink.
+
+    With --peers also what others do with as many messages of the same size on the same stores:
+    ratio_to_postfix is our messages a second divided by theirs, cpu_ratio_to_postfix our CPU
+    seconds for 1,000 divided by theirs.
+    """
     from mailworkers.bench.commands import Load
+    from mailworkers.bench.peers.all_peers import find_peers
     from mailworkers.bench.progress import Progress
     from mailworkers.bench.scenarios import throughput as scenario
 
@@ -101,6 +128,7 @@ def throughput(
         progress=Progress(),
         has_wire=wire,
         profile=profile,
+        peers=find_peers(peers, peers_directory),
     )
     _show(report, as_json=shared["as_json"])
 
@@ -166,13 +194,15 @@ def _setup(shared: dict[str, Any], **more: Any) -> Any:
 
 def _show(report: Any, *, as_json: bool) -> None:
     """Print *report*; the exit code says whether every message arrived exactly once."""
-    from mailworkers.bench.report import as_object, doubt, facts, rows, verdict
+    from mailworkers.bench.report import as_object, doubt, facts, peer_rows, rows, verdict
     from mailworkers.cli.output import print_facts, print_json, print_table
 
     if as_json:
         print_json(as_object(report))
     else:
         print_table(("figure", "median", "least", "most"), rows(report))
+        if report.peers:
+            print_table(("peer", "safe when acknowledged", "arrivals", *_RUN_AS), peer_rows(report))
         print_facts(facts(report))
         click.echo(f"\n{verdict(report.check)}")
     if found := doubt(report):

@@ -5,7 +5,6 @@ first alternates, so that a machine that grows slower or faster favours neither.
 work meanwhile: this is where the cost is largest.
 """
 
-import functools
 import random
 import statistics
 import sys
@@ -118,5 +117,4 @@ def _figures(pairs: Sequence[_Pair]) -> dict[str, Figure | None]:
 
 
 def _total(pairs: Sequence[_Pair]) -> Check:
-    checks = [drain.check for pair in pairs for drain in (pair.kept, pair.bold)]
-    return functools.reduce(Check.plus, checks)
+    return Check.total(drain.check for pair in pairs for drain in (pair.kept, pair.bold))

@@ -66,9 +66,7 @@ def run(offer: Offer, setup: Setup, *, repeat: int, progress: Progress) -> Repor
         "consumers": setup.consumers,
         "repeat": repeat,
     }
-    total = runs[0].check
-    for another in runs[1:]:
-        total = total.plus(another.check)
+    total = Check.total(run.check for run in runs)
     return Report("latency", _figures(runs, offer), total, settings, surroundings)
 
 
