@@ -28,7 +28,8 @@ class PeerFacts(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True):
     """The result of one scenario; a figure that could not be measured is None.
 
-    `settings` are the scenario's own; `surroundings` say on what it ran.
+    `settings` are the scenario's own; `surroundings` say on what it ran. `copies_allowed` is more
+    than 0 only where processes are killed.
     """
 
     scenario: str
@@ -37,6 +38,13 @@ class Report(msgspec.Struct, frozen=True):
     settings: Mapping[str, Any]
     surroundings: Mapping[str, Mapping[str, Any]]
     peers: Mapping[str, PeerFacts] = msgspec.field(default_factory=dict)
+    copies_allowed: int = 0
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether every message arrived exactly once, but for the copies that are allowed."""
+        check = self.check
+        return not (check.missing or check.foreign) and check.doubled <= self.copies_allowed
 
 
 def costs(spent: Sequence[Spent], messages: int) -> dict[str, Figure | None]:
@@ -63,6 +71,7 @@ def as_object(report: Report) -> dict[str, Any]:
         "scenario": report.scenario,
         **figures,
         "exactly_once": report.check.is_exactly_once,
+        "as_promised": report.is_sound,
         "messages": report.check,
         "spread": {
             name: {"least": figure.least, "most": figure.most, "runs": figure.runs}

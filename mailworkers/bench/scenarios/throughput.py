@@ -18,6 +18,7 @@ from mailworkers.bench.commands import Load, Mode, prepare
 from mailworkers.bench.cpu import Spent
 from mailworkers.bench.figures import Figure, rate
 from mailworkers.bench.machine import describe
+from mailworkers.bench.passing import pass_through
 from mailworkers.bench.peers.comparison import Comparison
 from mailworkers.bench.peers.peer import Peer
 from mailworkers.bench.postfix_tools import find_tools
@@ -56,7 +57,8 @@ def run(
     chance = random.Random()
     comparison = Comparison(peers, progress)
     with Testbed(setup, progress) as testbed:
-        _whole(testbed, msgspec.structs.replace(load, messages=WARM_UP), chance, "warming up")
+        warm_up = msgspec.structs.replace(load, messages=WARM_UP)
+        pass_through(testbed, warm_up, chance, "warming up")
         runs = []
         for number in range(1, repeat + 1):
             with profiled(testbed, profile):
@@ -77,26 +79,9 @@ def run(
 
 
 def _run(testbed: Testbed, load: Load, chance: random.Random, number: int) -> _Run:
-    whole, spent, came_whole = _whole(testbed, load, chance, f"run {number}: stream to sink")
+    whole = pass_through(testbed, load, chance, f"run {number}: stream to sink")
     intake, drain, came_apart = _parts(testbed, load, chance, f"run {number}: intake, then drain")
-    return _Run(whole, intake, drain, spent, came_whole.plus(came_apart))
-
-
-def _whole(
-    testbed: Testbed, load: Load, chance: random.Random, title: str
-) -> tuple[float, Spent, Check]:
-    """Return the rate from the first XADD to the last arrival, and what that cost."""
-    batch = prepare(testbed.settings.stream, load, chance)
-    wanted = testbed.sink.count() + load.messages
-    with testbed.progress.step(title, load.messages) as advance:
-        meter = testbed.meter()
-        started = testbed.put(batch)
-        testbed.await_arrivals(wanted, advance)
-        testbed.await_settled()
-        spent = meter.read()
-    arrivals = testbed.sink.take()
-    last = max((arrival.at_ns for arrival in arrivals), default=started)
-    return rate(len(arrivals), last - started), spent, check(batch.message_ids, arrivals)
+    return _Run(whole.rate, intake, drain, whole.spent, whole.check.plus(came_apart))
 
 
 def _parts(
