@@ -55,8 +55,8 @@ class BenchFailed(MailworkersError):  # noqa: N818  it names the condition
 class Setup(msgspec.Struct, frozen=True):
     """What the testbed is made of. *directory* is where the stores' data lies for the time.
 
-    *dot_delay* is how many seconds our sink takes to answer a message, *environment* what roles
-    get besides the settings of the testbed.
+    *postgres_settings* are PostgreSQL's own, each `name=value`; *dot_delay* is how many seconds our
+    sink takes to answer a message, *environment* what roles get besides the testbed's settings.
     """
 
     senders: int = 2
@@ -65,6 +65,7 @@ class Setup(msgspec.Struct, frozen=True):
     sink: SinkKind = SinkKind.LEAN
     directory: Path | None = None
     statistics: bool = False
+    postgres_settings: tuple[str, ...] = ()
     dot_delay: float = 0.0
     environment: Mapping[str, str] = msgspec.field(default_factory=dict)
 
@@ -102,7 +103,12 @@ class Testbed:
         self.directory = Path(tempfile.mkdtemp(prefix="mail-bench-", dir=self.setup.directory))
         self._exits.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self.directory.chmod(0o711)  # the servers' account is another one when we are root
-        servers = start_servers(self.directory, source=self.setup.servers, durable=True)
+        servers = start_servers(
+            self.directory,
+            source=self.setup.servers,
+            durable=True,
+            postgres_settings=self.setup.postgres_settings,
+        )
         self.servers = self._exits.enter_context(servers)
         if self.setup.statistics:
             self._enable_statistics()

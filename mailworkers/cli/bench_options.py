@@ -1,5 +1,6 @@
 """What all scenarios of `mailworkers bench` have in common: options, the testbed, what is shown."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,16 @@ from mailworkers.bench.commands import Mode
 from mailworkers.embedded.binaries import Source
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _assignments(
+    _context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
+) -> tuple[str, ...]:
+    for one in given:
+        if not re.fullmatch(r"[a-z_.]+=.+", one):
+            raise click.BadParameter(f"give NAME=VALUE, not {one!r}")
+    return given
+
 
 _LOAD = (
     click.option(
@@ -46,6 +57,14 @@ _TESTBED = (
         type=click.Path(file_okay=False, exists=True, path_type=Path),
         help="Where the stores' data lies meanwhile, on a real disk.  [default: the system's "
         "directory for temporary files]",
+    ),
+    click.option(
+        "--postgres",
+        "postgres_settings",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=_assignments,
+        help="A setting for this PostgreSQL, as shared_buffers=1GB; may be repeated.",
     ),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
 )
@@ -85,6 +104,7 @@ def setup_of(shared: dict[str, Any], **more: Any) -> Any:
         consumers=shared["consumers"],
         servers=Source(shared["servers"]),
         directory=shared["directory"],
+        postgres_settings=shared["postgres_settings"],
         **more,
     )
 

@@ -11,7 +11,6 @@ from click.testing import CliRunner
 
 from mailworkers.adapters import db
 from mailworkers.bench.arrivals import Check
-from mailworkers.bench.commands import Load
 from mailworkers.bench.cpu import Spent
 from mailworkers.bench.delaying_proxy import delayed
 from mailworkers.bench.filling import PREFIX, Rows, fill, filled_ids
@@ -127,8 +126,11 @@ def test_a_list_that_cannot_be_read_is_a_mistake_of_the_command_line() -> None:
         assert "comma separated" in done.output
 
 
-def test_a_load_is_of_a_source() -> None:
-    assert Load().source == "notification"
+def test_a_setting_of_postgres_is_an_assignment() -> None:
+    done = CliRunner().invoke(main, ["bench", "start", "--postgres", "shared_buffers"])
+
+    assert done.exit_code == 2
+    assert "give NAME=VALUE, not 'shared_buffers'" in done.output
 
 
 @pytest.mark.slow
@@ -219,3 +221,4 @@ def test_every_role_is_timed_from_its_start(request: pytest.FixtureRequest) -> N
     times = [found[f"{role}_start_to_work_ms"] for role in roles]
     assert min(times) > 0
     assert found["slowest_start_to_work_ms"] == max(times)
+    assert all(found[f"{role}_connections"] >= 1 for role in roles)

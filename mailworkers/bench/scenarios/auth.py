@@ -10,7 +10,7 @@ import msgspec
 
 from mailworkers.bench.arrivals import Arrival, Check, check
 from mailworkers.bench.commands import Batch, Load, prepare, text_of
-from mailworkers.bench.figures import Figure, percentile, rate
+from mailworkers.bench.figures import Figure, rate, spread_of_times
 from mailworkers.bench.filling import PREFIX, Rows, fill
 from mailworkers.bench.machine import describe
 from mailworkers.bench.offering import Times, offer, times
@@ -71,8 +71,9 @@ def _run(testbed: Testbed, backlog: Backlog, chance: random.Random, number: int)
         testbed.await_count(lambda: -int(testbed.ask(_OPEN)), 0)
         arrivals = testbed.sink.take()
     found = times(testbed, batch, put_at, arrivals)
-    span = max(one.at_ns for one in arrivals) - min(one.at_ns for one in arrivals)
-    return _Run(found, rate(len(arrivals), span), _check(batch, arrivals))
+    moments = [arrival.at_ns for arrival in arrivals] or [0]
+    bulk_rate = rate(len(arrivals) - load.messages, max(moments) - min(moments))
+    return _Run(found, bulk_rate, _check(batch, arrivals))
 
 
 def _check(batch: Batch, arrivals: list[Arrival]) -> Check:
@@ -86,10 +87,7 @@ def _figures(runs: list[_Run], waiting: int) -> dict[str, Figure | None]:
     figures: dict[str, Figure | None] = {}
     for name, each in (("accepted", "from_accepted"), ("xadd", "from_xadd")):
         spans = [getattr(run.times, each) for run in runs]
-        prefix = f"auth_{name}_to_sink"
-        figures[f"{prefix}_p50_ms"] = Figure.of((percentile(t, 0.5) for t in spans), digits=2)
-        figures[f"{prefix}_p99_ms"] = Figure.of((percentile(t, 0.99) for t in spans), digits=2)
-        figures[f"{prefix}_max_ms"] = Figure.of((max(t) for t in spans), digits=2)
+        figures |= spread_of_times(f"auth_{name}_to_sink", spans)
     figures["bulk_per_second"] = Figure.of((run.bulk_rate for run in runs), digits=0)
     figures["bulk_waiting_at_the_end"] = Figure.of([waiting], digits=0)
     return figures

@@ -8,7 +8,7 @@ import msgspec
 from mailworkers.bench.arrivals import Check, check
 from mailworkers.bench.commands import Batch, Load, Mode, prepare
 from mailworkers.bench.cpu import Spent
-from mailworkers.bench.figures import Figure, percentile
+from mailworkers.bench.figures import Figure, spread_of_times
 from mailworkers.bench.machine import describe
 from mailworkers.bench.offering import Times, offer, times
 from mailworkers.bench.progress import Progress
@@ -89,8 +89,5 @@ def _figures(runs: list[_Run], offered: Offer) -> dict[str, Figure | None]:
     for name, each in (("accepted", "from_accepted"), ("xadd", "from_xadd")):
         for phase in ("offered", "idle"):
             spans = [getattr(getattr(run, phase), each) for run in runs]
-            prefix = f"{phase}_{name}_to_sink"
-            figures[f"{prefix}_p50_ms"] = Figure.of((percentile(t, 0.5) for t in spans), digits=2)
-            figures[f"{prefix}_p99_ms"] = Figure.of((percentile(t, 0.99) for t in spans), digits=2)
-            figures[f"{prefix}_max_ms"] = Figure.of((max(t) for t in spans), digits=2)
+            figures |= spread_of_times(f"{phase}_{name}_to_sink", spans)
     return {**figures, **costs([run.spent for run in runs], offered.rate * offered.seconds)}

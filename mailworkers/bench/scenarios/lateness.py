@@ -8,7 +8,7 @@ import msgspec
 
 from mailworkers.bench.arrivals import Arrival, Check, check
 from mailworkers.bench.commands import text_of
-from mailworkers.bench.figures import Figure, percentile
+from mailworkers.bench.figures import Figure, spread_of_times
 from mailworkers.bench.filling import PREFIX, Rows, fill, filled_ids
 from mailworkers.bench.machine import describe
 from mailworkers.bench.progress import Progress
@@ -92,8 +92,5 @@ def _lateness(due: dict[str, float], arrivals: list[Arrival]) -> list[float]:
 def _figures(runs: dict[str, list[_Run]]) -> dict[str, Figure | None]:
     figures: dict[str, Figure | None] = {}
     for name, each in runs.items():
-        late = [run.late or [0.0] for run in each]
-        figures[f"{name}_late_p50_ms"] = Figure.of((percentile(t, 0.5) for t in late), digits=1)
-        figures[f"{name}_late_p99_ms"] = Figure.of((percentile(t, 0.99) for t in late), digits=1)
-        figures[f"{name}_late_max_ms"] = Figure.of((max(t) for t in late), digits=1)
+        figures |= spread_of_times(f"{name}_late", [run.late for run in each])
     return figures

@@ -26,6 +26,7 @@ _LOOK_EVERY = 0.002  # seconds
 _PATIENCE = 30.0
 _OLD = -31 * 86_400.0
 _MOVED = b"SELECT count(*) FROM deliveries WHERE status = 'deferred'"
+_CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE starts_with(application_name, %s)"
 _LEFT = b"SELECT count(*) FROM deliveries WHERE finished_at < now() - interval '30 days'"
 
 
@@ -63,8 +64,11 @@ class Starts:
         """Return the roles in an order in which each finds its work."""
         return list(self._works)
 
-    def time(self, role: str) -> float:
-        """Return the ms from the start of *role* until its first work is done; it is stopped."""
+    def time(self, role: str) -> tuple[float, int]:
+        """Return the ms from the start of *role* until its first work is done; it is stopped.
+
+        Returned as well is how many connections to PostgreSQL it has by then.
+        """
         work = self._works[role]
         work.lay()
         started = time.monotonic()
@@ -75,10 +79,11 @@ class Starts:
                 raise BenchFailed(f"{role} did not begin to work")
             time.sleep(_LOOK_EVERY)
         took = time.monotonic() - started
+        connections = self._testbed.conn.execute(_CONNECTIONS, [f"mailworkers {role}-"]).fetchall()
         if role == "sender":
             self._testbed.await_settled()
         self._testbed.roles.stop(role)
-        return took * 1000
+        return took * 1000, int(connections[0][0])
 
     def check(self) -> Check:
         """Compare what was put in with what arrived."""
@@ -109,10 +114,13 @@ def run(setup: Setup, *, repeat: int, progress: Progress) -> Report:
         testbed.roles.stop()
         starts = Starts(testbed, random.Random())
         found: dict[str, list[float]] = {role: [] for role in starts.roles}
+        connections: dict[str, list[float]] = {role: [] for role in starts.roles}
         for number in range(1, repeat + 1):
             with progress.step(f"run {number}: starting {', '.join(starts.roles)}"):
                 for role in starts.roles:
-                    found[role].append(starts.time(role))
+                    took, connected = starts.time(role)
+                    found[role].append(took)
+                    connections[role].append(connected)
         total = starts.check()
         surroundings = describe(testbed)
     figures: dict[str, Figure | None] = {
@@ -120,6 +128,8 @@ def run(setup: Setup, *, repeat: int, progress: Progress) -> Report:
     }
     longest = (max(times) for times in zip(*found.values(), strict=True))
     figures["slowest_start_to_work_ms"] = Figure.of(longest, digits=0)
+    for role, counts in connections.items():
+        figures[f"{role}_connections"] = Figure.of(counts, digits=0)
     return Report("start", figures, total, {"repeat": repeat}, surroundings)
 
 
