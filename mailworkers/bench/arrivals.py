@@ -1,5 +1,6 @@
 """What arrived, and whether every message did so exactly once."""
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Self
@@ -35,6 +36,11 @@ class Check(msgspec.Struct, frozen=True):
         """Return both checks as one."""
         sums = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
         return type(self)(*(one + another for one, another in sums))
+
+    @classmethod
+    def total(cls, checks: Iterable[Self]) -> Self:
+        """Return all *checks* as one."""
+        return functools.reduce(cls.plus, checks, cls(0, 0, 0, 0, 0))
 
 
 def check(expected: Iterable[str], arrivals: Sequence[Arrival]) -> Check:

@@ -12,7 +12,6 @@ from mailworkers.bench.producer import xadd
 
 FROM = "shop@example.org"
 _DOMAIN = FROM.partition("@")[2]
-_SOURCE = "notification"
 _WORDS = ("order", "shipped", "number", "street", "Monday", "receipt", "please", "thanks", "total")
 
 
@@ -24,11 +23,15 @@ class Mode(enum.StrEnum):
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What is sent. *size* is the bytes of text of a rendered message; templates have their own."""
+    """What is sent. *size* is the bytes of text of a rendered message; templates have their own.
+
+    *source* is what commands say of themselves; `authsession` goes by the auth lane.
+    """
 
     messages: int = 10_000
     size: int = 2048
     mode: Mode = Mode.RENDERED
+    source: str = "notification"
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -48,7 +51,7 @@ def prepare(stream: str, load: Load, chance: random.Random) -> Batch:
         payload = _payload(load, number, text)
         fields = {
             "delivery_id": delivery_id,
-            "source": _SOURCE,
+            "source": load.source,
             "payload_mode": str(load.mode),
             "idempotency_key": f"order-{delivery_id}",
             "requested_at_ms": str(time.time_ns() // 1_000_000),

@@ -18,6 +18,7 @@ import msgspec
 from mailworkers.core.errors import MailworkersError
 
 _NAMES = ("smtp-source", "smtp-sink")
+_LIBRARIES = Path("/usr/lib/postfix")
 _PATIENCE = 120  # seconds for the download, and for one run
 _STARTING = 10  # seconds
 
@@ -34,7 +35,18 @@ class PostfixTools(msgspec.Struct, frozen=True):
     libraries: Path | None = None
 
     @property
-    def _environment(self) -> Mapping[str, str]:
+    def commands(self) -> Path:
+        """Return the directory of the commands: `postconf` and these two."""
+        return self.source.parent
+
+    @property
+    def daemons(self) -> Path:
+        """Return the directory of the daemons: `master` and those it starts."""
+        return (self.libraries or _LIBRARIES) / "sbin"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Return the environment in which they find their libraries."""
         own = {"LD_LIBRARY_PATH": str(self.libraries)} if self.libraries else {}
         return {**os.environ, **own}
 
@@ -43,14 +55,14 @@ class PostfixTools(msgspec.Struct, frozen=True):
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
         process = subprocess.Popen(
             [self.sink, *user, *options, f"127.0.0.1:{port}", "256"],
-            env=self._environment,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             bufsize=0,
         )
         if process.stdout is not None:
             os.set_blocking(process.stdout.fileno(), False)
-        _await_listener(port)
+        await_listener(port)
         return process
 
     @contextmanager
@@ -78,7 +90,7 @@ class PostfixTools(msgspec.Struct, frozen=True):
         command += ["-f", "sender@example.org", "-t", "person@example.com", f"127.0.0.1:{port}"]
         started = time.monotonic()
         subprocess.run(
-            command, env=self._environment, check=True, capture_output=True, timeout=_PATIENCE
+            command, env=self.environment, check=True, capture_output=True, timeout=_PATIENCE
         )
         return time.monotonic() - started
 
@@ -132,7 +144,8 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def _await_listener(port: int) -> None:
+def await_listener(port: int) -> None:
+    """Return when something listens on *port* of the loopback interface."""
     deadline = time.monotonic() + _STARTING
     while True:
         try:

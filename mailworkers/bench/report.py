@@ -12,11 +12,24 @@ from mailworkers.bench.figures import Figure
 _QUIET = 0.1  # cores that others may use
 
 
+class PeerFacts(msgspec.Struct, frozen=True):
+    """What stands beside a peer's figures; *missing* says why it was not measured, "" if it was.
+
+    *safe_when* is what holds once its producer has the acknowledgement.
+    """
+
+    version: str = ""
+    safe_when: str = ""
+    settings: str = ""
+    check: Check | None = None
+    missing: str = ""
+
+
 class Report(msgspec.Struct, frozen=True):
     """The result of one scenario; a figure that could not be measured is None.
 
     `settings` are the scenario's own; `surroundings` say on what it ran. `check` is None where
-    nothing is delivered.
+    nothing is delivered. `copies_allowed` is more than 0 only where processes are killed.
     """
 
     scenario: str
@@ -24,6 +37,16 @@ class Report(msgspec.Struct, frozen=True):
     check: Check | None
     settings: Mapping[str, Any]
     surroundings: Mapping[str, Mapping[str, Any]]
+    peers: Mapping[str, PeerFacts] = msgspec.field(default_factory=dict)
+    copies_allowed: int = 0
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether every message arrived exactly once, but for the copies that are allowed."""
+        check = self.check
+        if check is None:
+            return True
+        return not (check.missing or check.foreign) and check.doubled <= self.copies_allowed
 
 
 def costs(spent: Sequence[Spent], messages: int) -> dict[str, Figure | None]:
@@ -49,19 +72,26 @@ def as_object(report: Report) -> dict[str, Any]:
     return {
         "scenario": report.scenario,
         **figures,
-        **_arrivals(report.check),
+        **_arrivals(report),
         "spread": {
             name: {"least": figure.least, "most": figure.most, "runs": figure.runs}
             for name, figure in report.figures.items()
             if figure is not None
         },
         "settings": report.settings,
+        **({"peers": report.peers} if report.peers else {}),
         **report.surroundings,
     }
 
 
-def _arrivals(check: Check | None) -> dict[str, Any]:
-    return {"exactly_once": check.is_exactly_once, "messages": check} if check else {}
+def _arrivals(report: Report) -> dict[str, Any]:
+    if report.check is None:
+        return {}
+    return {
+        "exactly_once": report.check.is_exactly_once,
+        "as_promised": report.is_sound,
+        "messages": report.check,
+    }
 
 
 def rows(report: Report) -> Iterator[tuple[str, str, str, str]]:
@@ -77,6 +107,15 @@ def facts(report: Report) -> Iterator[tuple[str, str]]:
     """Yield what the figures were measured with and on, one line of text each."""
     for name, group in (("settings", report.settings), *report.surroundings.items()):
         yield name, ", ".join(f"{key} {value}" for key, value in group.items())
+
+
+def peer_rows(report: Report) -> Iterator[tuple[str, str, str, str, str]]:
+    """Yield name, when its mail is safe, whether all came once, settings and version of peers."""
+    for name, peer in report.peers.items():
+        if peer.check is None:
+            yield name, f"not measured: {peer.missing.splitlines()[-1]}", "", "", ""
+        else:
+            yield name, peer.safe_when, verdict(peer.check), peer.settings, peer.version
 
 
 def doubt(report: Report) -> str | None:

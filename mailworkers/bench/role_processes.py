@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mailworkers.core.errors import ConfigError, MailworkersError
@@ -62,6 +62,11 @@ class RoleProcess:
         """Ask it to stop."""
         self._process.terminate()
 
+    def kill(self) -> None:
+        """End it as the out-of-memory killer does (SIGKILL)."""
+        self._process.kill()
+        self._process.wait()
+
     def wait(self) -> None:
         """Wait until it has stopped; kill it when that takes too long."""
         try:
@@ -69,6 +74,61 @@ class RoleProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+class Roles:
+    """All running roles; new ones get *environment* and write their logs into *directory*."""
+
+    def __init__(self, environment: Mapping[str, str], directory: Path) -> None:
+        self._environment = environment
+        self._directory = directory
+        self._running: list[RoleProcess] = []
+
+    def __iter__(self) -> Iterator[RoleProcess]:
+        return iter(self._running)
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def of(self, role: str) -> list[RoleProcess]:
+        """Return the running processes of *role*."""
+        return [process for process in self._running if process.role == role]
+
+    def start(
+        self,
+        role: str,
+        count: int,
+        *,
+        command: Sequence[str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start *count* more of *role*, by *command* unless that is None."""
+        first = len(self.of(role)) + 1
+        for number in range(first, first + count):
+            name = f"{role}-{number:02d}"
+            settings = {**self._environment, **(environment or {})}
+            started = RoleProcess(role, name, settings, self._directory, command)
+            self._running.append(started)
+
+    def stop(self, *names: str) -> None:
+        """Stop all processes of the roles *names* in order, of every role without one."""
+        ending = [process for process in self._running if not names or process.role in names]
+        for process in ending:
+            process.terminate()
+        for process in ending:
+            process.wait()
+            self._running.remove(process)
+
+    def kill(self, role: str) -> None:
+        """Kill all processes of *role* at once."""
+        for process in self.of(role):
+            process.kill()
+            self._running.remove(process)
+
+    def check_alive(self) -> None:
+        """Raise RoleEnded when one is not running any more."""
+        for process in self._running:
+            process.check_alive()
 
 
 def _program() -> str:

@@ -1,11 +1,13 @@
 """The sink: a server that takes every message as fast as Python can, and remembers when.
 
-A process of its own, `python -m mailworkers.bench.sink FD`. FD is one end of a socket pair whose
-other end is `sinks.LeanSink`: the sink first writes its port there; `count` is answered by the
-number of messages so far, `take` by what arrived since the last `take`. When the other end closes,
-the sink ends. Messages are remembered before the 250 goes out.
+A process of its own, `python -m mailworkers.bench.sink FD DELAY`, which answers a message after
+DELAY seconds. FD is one end of a socket pair whose other end is `sinks.LeanSink`: the sink first
+writes its port there; `count` is answered by the number of messages so far, `take` by what arrived
+since the last `take`. When the other end closes, the sink ends. Messages are remembered before the
+250 goes out.
 """
 
+import contextlib
 import gc
 import re
 import select
@@ -13,6 +15,7 @@ import socket
 import struct
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 
 import msgspec
@@ -103,8 +106,10 @@ def _message_id(message: bytes, end: int) -> bytes:
 class Sink:
     """Everything that one thread serves: the listener, its clients, and who asks for the count."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, dot_delay: float) -> None:
         self._control = control
+        self._dot_delay = dot_delay
+        self._delayed: deque[tuple[float, socket.socket, bytes]] = deque()
         self._arrivals: list[tuple[bytes, int]] = []
         self._taken = 0
         self._clients: dict[int, tuple[socket.socket, Conversation]] = {}
@@ -122,7 +127,7 @@ class Sink:
         """Serve until the other end of the control socket closes."""
         control, listener = self._control.fileno(), self._listener.fileno()
         while True:
-            for fd, _ in self._poll.poll():
+            for fd, _ in self._poll.poll(self._answer_delayed()):
                 if client := self._clients.get(fd):
                     self._converse(*client)
                 elif fd == listener:
@@ -143,14 +148,29 @@ class Sink:
     def _converse(self, client: socket.socket, conversation: Conversation) -> None:
         try:
             data = client.recv(_RECEIVE)
+            known = len(self._arrivals)
             if replies := conversation.hear(data):
-                client.sendall(replies)
+                if self._dot_delay and len(self._arrivals) > known:
+                    self._delayed.append((time.monotonic() + self._dot_delay, client, replies))
+                else:
+                    client.sendall(replies)
         except OSError:
             data = b""
         if not data or conversation.is_over:
             self._poll.unregister(client)
             del self._clients[client.fileno()]
             client.close()
+
+    def _answer_delayed(self) -> float | None:
+        """Answer whoever has waited long enough; return for how long there is nothing to do."""
+        while self._delayed:
+            left = self._delayed[0][0] - time.monotonic()
+            if left > 0:
+                return left
+            _, client, replies = self._delayed.popleft()
+            with contextlib.suppress(OSError):
+                client.sendall(replies)
+        return None
 
     def _answer(self) -> bool:
         """Answer one question; False when nobody will ask again."""
@@ -170,7 +190,7 @@ class Sink:
 def main() -> None:
     """Serve on a free port of the loopback interface."""
     control = socket.socket(fileno=int(sys.argv[1]))
-    sink = Sink(control)
+    sink = Sink(control, float(sys.argv[2]))
     gc.disable()  # nothing here is cyclic, and a collection would walk all arrivals
     control.sendall(LENGTH.pack(sink.port))
     sink.serve()

@@ -53,13 +53,22 @@ class Sink(Protocol):
 
 
 class LeanSink:
-    """`mailworkers.bench.sink` in a process of its own, which ends with this one."""
+    """`mailworkers.bench.sink` in a process of its own, which ends with this one.
 
-    def __init__(self) -> None:
+    It answers a message after *dot_delay* seconds.
+    """
+
+    def __init__(self, dot_delay: float = 0.0) -> None:
         self._control, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "mailworkers.bench.sink", str(theirs.fileno())],
+                [
+                    sys.executable,
+                    "-m",
+                    "mailworkers.bench.sink",
+                    str(theirs.fileno()),
+                    str(dot_delay),
+                ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +22,7 @@ from mailworkers.bench.cpu import Meter
 from mailworkers.bench.postfix_tools import PostfixMissing, find_tools
 from mailworkers.bench.producer import Producer
 from mailworkers.bench.progress import Advance, Progress
-from mailworkers.bench.role_processes import RoleProcess
+from mailworkers.bench.role_processes import Roles
 from mailworkers.bench.sinks import LeanSink, PostfixSink, Sink, SinkKind
 from mailworkers.core.errors import MailworkersError
 from mailworkers.embedded.binaries import Source
@@ -37,10 +37,14 @@ _STATISTICS = (
     b"pg_stat_statements.track_planning = on",
     b"pg_stat_statements.track = 'all'",
 )
+# By index, each of them; what is due in an hour or later is not part of any measurement.
 _LIVE = b"""
 SELECT count(*) FROM deliveries WHERE status IN ('queued', 'rendered')
 UNION ALL
-SELECT count(*) FROM deliveries WHERE status IN ('scheduled', 'deferred', 'sending')
+SELECT count(*) FROM deliveries WHERE status = 'sending'
+UNION ALL
+SELECT count(*) FROM deliveries
+WHERE status IN ('scheduled', 'deferred') AND next_attempt_at < now() + interval '1 hour'
 """
 
 
@@ -49,7 +53,11 @@ class BenchFailed(MailworkersError):  # noqa: N818  it names the condition
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """What the testbed is made of. *directory* is where the stores' data lies for the time."""
+    """What the testbed is made of. *directory* is where the stores' data lies for the time.
+
+    *postgres_settings* are PostgreSQL's own, each `name=value`; *dot_delay* is how many seconds our
+    sink takes to answer a message, *environment* what roles get besides the testbed's settings.
+    """
 
     senders: int = 2
     consumers: int = 1
@@ -57,6 +65,9 @@ class Setup(msgspec.Struct, frozen=True):
     sink: SinkKind = SinkKind.LEAN
     directory: Path | None = None
     statistics: bool = False
+    postgres_settings: tuple[str, ...] = ()
+    dot_delay: float = 0.0
+    environment: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class Testbed:
@@ -69,11 +80,11 @@ class Testbed:
     sink: Sink
     conn: db.Connection
     producer: Producer
+    roles: Roles
 
     def __init__(self, setup: Setup, progress: Progress) -> None:
         self.setup = setup
         self.progress = progress
-        self.roles: list[RoleProcess] = []
         self._exits = ExitStack()
 
     def __enter__(self) -> Self:
@@ -92,7 +103,12 @@ class Testbed:
         self.directory = Path(tempfile.mkdtemp(prefix="mail-bench-", dir=self.setup.directory))
         self._exits.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self.directory.chmod(0o711)  # the servers' account is another one when we are root
-        servers = start_servers(self.directory, source=self.setup.servers, durable=True)
+        servers = start_servers(
+            self.directory,
+            source=self.setup.servers,
+            durable=True,
+            postgres_settings=self.setup.postgres_settings,
+        )
         self.servers = self._exits.enter_context(servers)
         if self.setup.statistics:
             self._enable_statistics()
@@ -119,7 +135,7 @@ class Testbed:
 
     def _open_sink(self) -> Sink:
         if self.setup.sink is SinkKind.LEAN:
-            return LeanSink()
+            return LeanSink(self.setup.dot_delay)
         tools = find_tools(may_download=True)
         if tools is None:
             raise PostfixMissing("smtp-sink was not found: install Debian's postfix, or leave it")
@@ -141,39 +157,41 @@ class Testbed:
             "MAIL_SMTP_HELO": "localhost",
             "MAIL_STATE_DIR": str(state),
             "LOG_LEVEL": "info",
+            **self.setup.environment,
         }
 
     def _start_roles(self) -> None:
+        self.roles = Roles(self._role_environment, self.directory)
+        self._exits.callback(self.roles.stop)
+        self.start_all_roles()
+
+    def start_all_roles(self, *, without: str = "") -> None:
+        """Start as many of each role as the setup says, and return when all live."""
         counts = {
             "consumer": self.setup.consumers,
             "sender": self.setup.senders,
             "scheduler": 1,
             "retention": 1,
         }
-        self._exits.callback(self._stop_roles)
         for role, count in counts.items():
-            self._start_role(role, count)
-        self._await_roles()
+            if role != without:
+                self.roles.start(role, count)
+        self.await_roles()
 
-    def _start_role(self, role: str, count: int, command: Sequence[str] | None = None) -> None:
-        """Start *count* processes of *role*."""
-        for number in range(1, count + 1):
-            name = f"{role}-{number:02d}"
-            started = RoleProcess(role, name, self._role_environment, self.directory, command)
-            self.roles.append(started)
+    def replace_senders(
+        self,
+        command: Sequence[str] | None = None,
+        *,
+        count: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Stop all senders in order and start *count*, or as many, anew by *command*."""
+        count = count or len(self.roles.of("sender"))
+        self.roles.stop("sender")
+        self.roles.start("sender", count, command=command, environment=environment)
+        self.await_roles()
 
-    def replace_senders(self, command: Sequence[str] | None) -> None:
-        """Stop all senders in order and start as many anew, by *command* unless that is None."""
-        senders = [role for role in self.roles if role.role == "sender"]
-        for sender in senders:
-            sender.terminate()
-        for sender in senders:
-            sender.wait()
-            self.roles.remove(sender)
-        self._start_role("sender", len(senders), command)
-        self._await_roles()
-
-    def _await_roles(self) -> None:
+    def await_roles(self) -> None:
         """Return when all roles have made their first sign of life."""
         count = len(self.roles)
         deadline = time.monotonic() + _STARTING
@@ -183,16 +201,9 @@ class Testbed:
                 raise BenchFailed("the roles did not start in time")
             time.sleep(_LOOK_EVERY)
 
-    def _stop_roles(self) -> None:
-        for role in self.roles:
-            role.terminate()
-        for role in self.roles:
-            role.wait()
-
     def check_alive(self) -> None:
         """Raise RoleEnded when a role is not running any more."""
-        for role in self.roles:
-            role.check_alive()
+        self.roles.check_alive()
 
     # Observing.
 
@@ -203,14 +214,18 @@ class Testbed:
 
     def meter(self) -> Meter:
         """Return a meter of the CPU time of everything here, by kind of process."""
-        groups: dict[str, list[int]] = {
+        groups = self.store_groups()
+        for role in self.roles:
+            groups.setdefault(role.role, []).append(role.pid)
+        return Meter(groups)
+
+    def store_groups(self) -> dict[str, list[int]]:
+        """Return the process ids of what everything needs: the stores and the sink."""
+        return {
             "postgres": [self.servers.postgres.pid or 0],
             "redis": [self.servers.keyvalue.pid or 0],
             "sink": [self.sink.pid],
         }
-        for role in self.roles:
-            groups.setdefault(role.role, []).append(role.pid)
-        return Meter(groups)
 
     def entries_waiting(self) -> int:
         """Return how many entries of the stream are not acknowledged yet."""
@@ -232,22 +247,32 @@ class Testbed:
     def release_senders(self) -> None:
         """End the pause and wake the senders."""
         self.conn.execute("DELETE FROM pauses")
-        self._redis.lpush(SENDER_WAKE, *[b"1"] * self.setup.senders)
+        self.wake_senders()
+
+    def wake_senders(self) -> None:
+        """Tell every sender that there is work."""
+        self._redis.lpush(SENDER_WAKE, *[b"1"] * max(1, len(self.roles.of("sender"))))
 
     def await_acknowledged(self) -> None:
         """Return when the consumers have done with every entry."""
-        self._await(lambda: -self.entries_waiting(), 0)
+        self.await_count(lambda: -self.entries_waiting(), 0)
 
     def await_arrivals(self, count: int, advance: Advance | None = None) -> bool:
         """Wait until *count* messages have arrived since the start; False when no more come."""
-        return self._await(self.sink.count, count, advance)
+        return self.await_count(self.sink.count, count, advance)
 
     def await_settled(self) -> None:
         """Return when no delivery lives any more."""
-        self._await(lambda: -sum(row[0] for row in self.conn.execute(_LIVE)), 0)
+        self.await_count(lambda: -self.live(), 0)
 
-    def _await(self, look: Callable[[], int], wanted: int, advance: Advance | None = None) -> bool:
-        """Look until there is as much as *wanted*; False after a silence."""
+    def live(self) -> int:
+        """Return how many deliveries are not final, but for those of a later hour."""
+        return sum(row[0] for row in self.conn.execute(_LIVE))
+
+    def await_count(
+        self, look: Callable[[], int], wanted: int, advance: Advance | None = None
+    ) -> bool:
+        """Look until there is as much as *wanted*; False when nothing moves for long."""
         seen, since = look(), time.monotonic()
         while seen < wanted:
             time.sleep(_LOOK_EVERY)

@@ -2,8 +2,8 @@
 
 import click
 
-from mailworkers.cli.output import json_option, print_facts, print_json
-from mailworkers.cli.tables import print_table
+from mailworkers.cli.bench_options import show
+from mailworkers.cli.output import json_option
 
 
 @click.command()
@@ -31,14 +31,7 @@ def compose(*, messages: int, size: int, repeat: int, as_json: bool) -> None:
     and write them.
     """
     from mailworkers.bench.progress import Progress
-    from mailworkers.bench.report import as_object, doubt, facts, rows
     from mailworkers.bench.scenarios import compose as scenario
 
     report = scenario.run(messages, size=size, repeat=repeat, progress=Progress())
-    if as_json:
-        print_json(as_object(report))
-    else:
-        print_table(("figure", "median", "least", "most"), rows(report))
-        print_facts(facts(report))
-    if found := doubt(report):
-        click.echo(f"mailworkers: {found}", err=True)
+    show(report, as_json=as_json)

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -101,8 +102,13 @@ def prepare_postgres(
     unfinished.rename(places.postgres)
 
 
-def postgres_command(binaries: Binaries, places: Places, *, durable: bool = True) -> list[str]:
-    """Return the command that runs PostgreSQL in the foreground; it ends on SIGINT."""
+def postgres_command(
+    binaries: Binaries, places: Places, *, durable: bool = True, settings: Sequence[str] = ()
+) -> list[str]:
+    """Return the command that runs PostgreSQL in the foreground; it ends on SIGINT.
+
+    *settings*, each `name=value`, win over ours.
+    """
     options = [
         "listen_addresses=",
         f"unix_socket_directories={places.sockets}",
@@ -112,6 +118,7 @@ def postgres_command(binaries: Binaries, places: Places, *, durable: bool = True
         "max_wal_size=2GB",
         "timezone=UTC",
         *(() if durable else _HASTY_POSTGRES),
+        *settings,
     ]
     command = [str(binaries.postgres.path), "-D", str(places.postgres)]
     for option in options:

@@ -7,7 +7,7 @@ import atexit
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -108,12 +108,19 @@ class Servers:
     """A running PostgreSQL and a running Valkey or Redis; a context manager that stops both."""
 
     def __init__(
-        self, binaries: Binaries, places: Places, account: Account, *, log: Path, durable: bool
+        self,
+        binaries: Binaries,
+        places: Places,
+        account: Account,
+        *,
+        log: Path,
+        durable: bool,
+        postgres_settings: Sequence[str] = (),
     ) -> None:
         self.binaries = binaries
         self.places = places
         self.postgres = Server(
-            postgres_command(binaries, places, durable=durable),
+            postgres_command(binaries, places, durable=durable, settings=postgres_settings),
             account,
             log=log / "postgres.log",
             is_ready=lambda: is_postgres_ready(places.postgres, self.postgres.pid),
@@ -166,11 +173,16 @@ class Servers:
 
 
 def start_servers(
-    directory: Path, *, source: Source | str = Source.AUTO, durable: bool = True
+    directory: Path,
+    *,
+    source: Source | str = Source.AUTO,
+    durable: bool = True,
+    postgres_settings: Sequence[str] = (),
 ) -> Servers:
     """Start a pair of servers with their data in *directory*, which is made when missing.
 
-    With *durable* off PostgreSQL does not wait for the disk: for throwaway data only. The servers
+    With *durable* off PostgreSQL does not wait for the disk: for throwaway data only;
+    *postgres_settings*, each `name=value`, are PostgreSQL's own. The servers
     end with the context, at the interpreter's exit, or (Linux) when this process is killed.
     """
     account = servers_account()
@@ -180,6 +192,13 @@ def start_servers(
     binaries = find_binaries(Source(source), account, directory)
     places = places_in(directory, binaries, account)
     prepare_postgres(binaries, places, account, durable=durable)
-    servers = Servers(binaries, places, account, log=directory, durable=durable)
+    servers = Servers(
+        binaries,
+        places,
+        account,
+        log=directory,
+        durable=durable,
+        postgres_settings=postgres_settings,
+    )
     servers.start()
     return servers

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from mailworkers.adapters.journal import SenderJournal
 from mailworkers.bench.arrivals import Arrival, check
 from mailworkers.bench.bold_sender import BoldSender, NoJournal
-from mailworkers.bench.figures import Figure, percentile
+from mailworkers.bench.figures import Figure, percentile, spread_of_times
 from mailworkers.bench.producer import xadd
 from mailworkers.bench.sink import Conversation
 from mailworkers.bench.sinks import LeanSink
@@ -123,6 +123,18 @@ def test_percentiles_are_values_that_were_measured() -> None:
     """Nearest rank: of ten tries the worst is the 99th percentile."""
     assert percentile([5.0, 1.0, 2.0, 3.0], 0.5) == 2.0
     assert percentile([float(n) for n in range(1, 11)], 0.99) == 10.0
+
+
+def test_times_of_a_run_in_which_nothing_came_are_not_told() -> None:
+    """A zero would look like the best there is."""
+    assert set(spread_of_times("late", [[1.0], []]).values()) == {None}
+
+    told = spread_of_times("late", [[1.0, 3.0, 2.0]])
+    assert {name: figure.median for name, figure in told.items() if figure} == {
+        "late_p50_ms": 2.0,
+        "late_p99_ms": 3.0,
+        "late_max_ms": 3.0,
+    }
 
 
 def test_checks_of_several_phases_add_up() -> None:

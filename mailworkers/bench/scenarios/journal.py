@@ -5,7 +5,6 @@ first alternates, so that a machine that grows slower or faster favours neither.
 work meanwhile: this is where the cost is largest.
 """
 
-import functools
 import random
 import statistics
 import sys
@@ -13,9 +12,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from mailworkers.bench.arrivals import Check, check
-from mailworkers.bench.commands import Load, prepare
-from mailworkers.bench.cpu import Spent
+from mailworkers.bench.arrivals import Check
+from mailworkers.bench.commands import Load
+from mailworkers.bench.draining import Drain, drain
 from mailworkers.bench.figures import Figure
 from mailworkers.bench.machine import describe
 from mailworkers.bench.progress import Progress
@@ -26,20 +25,11 @@ WARM_UP = 500  # messages for senders that were started just now
 _BOLD = (sys.executable, "-m", "mailworkers.bench.bold_sender")
 
 
-class _Drain(msgspec.Struct, frozen=True):
-    """One emptied queue: messages a second, CPU seconds of the senders for 1,000."""
-
-    rate: float
-    sender_seconds: float
-    spent: Spent
-    check: Check
-
-
 class _Pair(msgspec.Struct, frozen=True):
     """The same done with the journal and without it."""
 
-    kept: _Drain
-    bold: _Drain
+    kept: Drain
+    bold: Drain
 
     @property
     def cost_percent(self) -> float:
@@ -68,33 +58,9 @@ def _pair(testbed: Testbed, load: Load, chance: random.Random, number: int) -> _
         title = f"pair {number}: {'without' if is_bold else 'with'} journal and checks"
         testbed.replace_senders(_BOLD if is_bold else None)
         warm_up = msgspec.structs.replace(load, messages=min(WARM_UP, load.messages))
-        _drain(testbed, warm_up, chance, f"{title}, warming up")
-        drains[is_bold] = _drain(testbed, load, chance, title)
+        drain(testbed, warm_up, chance, f"{title}, warming up")
+        drains[is_bold] = drain(testbed, load, chance, title)
     return _Pair(drains[False], drains[True])
-
-
-def _drain(testbed: Testbed, load: Load, chance: random.Random, title: str) -> _Drain:
-    """Fill the queue, then let the senders empty it; return how fast they were."""
-    batch = prepare(testbed.settings.stream, load, chance)
-    wanted = testbed.sink.count() + load.messages
-    with testbed.progress.step(title, load.messages) as advance:
-        testbed.hold_senders()
-        testbed.put(batch)
-        testbed.await_acknowledged()
-        meter = testbed.meter()
-        testbed.release_senders()
-        testbed.await_arrivals(wanted, advance)
-        testbed.await_settled()
-        spent = meter.read()
-    arrivals = testbed.sink.take()
-    times = [arrival.at_ns for arrival in arrivals] or [0]
-    span = max(times) - min(times)
-    return _Drain(
-        (len(times) - 1) / span * 1e9 if span else 0.0,
-        spent.by_kind["sender"] * 1000 / load.messages,
-        spent,
-        check(batch.message_ids, arrivals),
-    )
 
 
 def _figures(pairs: Sequence[_Pair]) -> dict[str, Figure | None]:
@@ -118,5 +84,4 @@ def _figures(pairs: Sequence[_Pair]) -> dict[str, Figure | None]:
 
 
 def _total(pairs: Sequence[_Pair]) -> Check:
-    checks = [drain.check for pair in pairs for drain in (pair.kept, pair.bold)]
-    return functools.reduce(Check.plus, checks)
+    return Check.total(drain.check for pair in pairs for drain in (pair.kept, pair.bold))

@@ -2,20 +2,25 @@
 
 A run has three phases. `whole`: all roles work while the commands come in. `intake`: sending is
 paused, the consumers bring as many commands again into Postgres. `drain`: the pause ends, the
-senders empty the queue.
+senders empty the queue. Peers take their turn after each run, on the same stores and into the same
+sink, so that a machine that grows slower or faster favours nobody.
 """
 
 import random
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
 from mailworkers.bench.arrivals import Check, check
-from mailworkers.bench.commands import Load, prepare
+from mailworkers.bench.commands import Load, Mode, prepare
 from mailworkers.bench.cpu import Spent
-from mailworkers.bench.figures import Figure
+from mailworkers.bench.figures import Figure, rate
 from mailworkers.bench.machine import describe
+from mailworkers.bench.passing import pass_through
+from mailworkers.bench.peers.comparison import Comparison
+from mailworkers.bench.peers.peer import Peer
 from mailworkers.bench.postfix_tools import find_tools
 from mailworkers.bench.profiling import profiled
 from mailworkers.bench.progress import Progress
@@ -45,14 +50,20 @@ def run(
     progress: Progress,
     has_wire: bool = True,
     profile: Path | None = None,
+    peers: Sequence[Peer] = (),
 ) -> Report:
-    """Measure *repeat* runs of *load* on a testbed of its own."""
+    """Measure *repeat* runs of *load*, and of as much by each of *peers*, on one testbed."""
     wire = _wire(load, repeat, progress) if has_wire else None
     chance = random.Random()
+    comparison = Comparison(peers, progress)
     with Testbed(setup, progress) as testbed:
-        _whole(testbed, msgspec.structs.replace(load, messages=WARM_UP), chance, "warming up")
-        with profiled(testbed, profile):
-            runs = [_run(testbed, load, chance, number) for number in range(1, repeat + 1)]
+        warm_up = msgspec.structs.replace(load, messages=WARM_UP)
+        pass_through(testbed, warm_up, chance, "warming up")
+        runs = []
+        for number in range(1, repeat + 1):
+            with profiled(testbed, profile):
+                runs.append(_run(testbed, load, chance, number))
+            comparison.run(testbed, load, number)
         surroundings = describe(testbed)
     settings = {
         **msgspec.to_builtins(load),
@@ -61,31 +72,16 @@ def run(
         "sink": str(setup.sink),
         "repeat": repeat,
     }
-    return Report("throughput", _figures(runs, load, wire), _total(runs), settings, surroundings)
+    figures = _figures(runs, load, wire)
+    figures |= comparison.figures(figures, load.messages)
+    total = Check.total(run.check for run in runs)
+    return Report("throughput", figures, total, settings, surroundings, comparison.facts())
 
 
 def _run(testbed: Testbed, load: Load, chance: random.Random, number: int) -> _Run:
-    whole, spent, came_whole = _whole(testbed, load, chance, f"run {number}: stream to sink")
+    whole = pass_through(testbed, load, chance, f"run {number}: stream to sink")
     intake, drain, came_apart = _parts(testbed, load, chance, f"run {number}: intake, then drain")
-    return _Run(whole, intake, drain, spent, came_whole.plus(came_apart))
-
-
-def _whole(
-    testbed: Testbed, load: Load, chance: random.Random, title: str
-) -> tuple[float, Spent, Check]:
-    """Return the rate from the first XADD to the last arrival, and what that cost."""
-    batch = prepare(testbed.settings.stream, load, chance)
-    wanted = testbed.sink.count() + load.messages
-    with testbed.progress.step(title, load.messages) as advance:
-        meter = testbed.meter()
-        started = testbed.put(batch)
-        testbed.await_arrivals(wanted, advance)
-        testbed.await_settled()
-        spent = meter.read()
-    arrivals = testbed.sink.take()
-    last = max((arrival.at_ns for arrival in arrivals), default=started)
-    rate = _rate(len(arrivals), last - started)
-    return rate, spent, check(batch.message_ids, arrivals)
+    return _Run(whole.rate, intake, drain, whole.spent, whole.check.plus(came_apart))
 
 
 def _parts(
@@ -104,16 +100,11 @@ def _parts(
         testbed.await_settled()
     arrivals = testbed.sink.take()
     times = [arrival.at_ns for arrival in arrivals] or [0]
-    intake = _rate(load.messages, int(accepted.timestamp() * 1e9) - started)
     return (
-        intake,
-        _rate(len(times) - 1, max(times) - min(times)),
+        rate(load.messages, int(accepted.timestamp() * 1e9) - started),
+        rate(len(times) - 1, max(times) - min(times)),
         check(batch.message_ids, arrivals),
     )
-
-
-def _rate(count: int, nanoseconds: int) -> float:
-    return count / nanoseconds * 1e9 if nanoseconds > 0 else 0.0
 
 
 def _wire(load: Load, repeat: int, progress: Progress) -> Figure | None:
@@ -129,7 +120,9 @@ def _wire(load: Load, repeat: int, progress: Progress) -> Figure | None:
 
 
 def _figures(runs: list[_Run], load: Load, wire: Figure | None) -> dict[str, Figure | None]:
-    ratio = Figure.of((run.whole / wire.median for run in runs), digits=3) if wire else None
+    # A rendered message is as long as `smtp-source`'s; a template's is another one.
+    is_alike = wire is not None and load.mode is Mode.RENDERED
+    ratio = Figure.of((run.whole / wire.median for run in runs), 3) if wire and is_alike else None
     return {
         "messages_per_second": Figure.of((run.whole for run in runs), digits=0),
         "intake_per_second": Figure.of((run.intake for run in runs), digits=0),
@@ -138,10 +131,3 @@ def _figures(runs: list[_Run], load: Load, wire: Figure | None) -> dict[str, Fig
         "ratio_to_wire": ratio,
         **costs([run.spent for run in runs], load.messages),
     }
-
-
-def _total(runs: list[_Run]) -> Check:
-    total = runs[0].check
-    for another in runs[1:]:
-        total = total.plus(another.check)
-    return total

@@ -1,0 +1,87 @@
+"""All measurements of the report, one after the other, in the sizes of the targets or a tenth."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mailworkers.bench.commands import Load, Mode
+from mailworkers.bench.peers.all_peers import find_peers
+from mailworkers.bench.progress import Progress
+from mailworkers.bench.report import Report
+from mailworkers.bench.scenarios import (
+    auth,
+    history,
+    kill,
+    latency,
+    lateness,
+    memory,
+    retention,
+    slow_relay,
+    snapshot,
+    start,
+    throughput,
+)
+from mailworkers.bench.testbed import Setup
+from mailworkers.core.errors import ConfigError
+
+_LARGE = 100_000  # bytes of a large message
+
+
+class Sizes(msgspec.Struct, frozen=True):
+    """How much of everything; these are the targets' own."""
+
+    messages: int = 10_000
+    large: int = 2_000
+    seconds: int = 10
+    bulk: int = 1_000_000
+    finished: int = 5_000_000
+    future: int = 1_000_000
+    held: int = 600
+    old: int = 1_000_000
+    soak: int = 1_000_000
+    killed: int = 2_000
+
+
+# Hours become half of one: enough to see where something is wrong.
+TENTH = Sizes(bulk=100_000, finished=500_000, future=100_000, held=60, old=200_000, soak=100_000)
+Measure = Callable[[], Report]
+
+
+def measurements(
+    sizes: Sizes, setup: Setup, *, repeat: int, peers: str, cache: Path | None, progress: Progress
+) -> dict[str, Measure]:
+    """Return every measurement by its name, in the order of the report."""
+    load = Load(sizes.messages)
+    plain: dict[str, Any] = {"repeat": repeat, "progress": progress}
+    return {
+        "throughput": lambda: throughput.run(load, setup, **plain, peers=find_peers(peers, cache)),
+        "template": lambda: throughput.run(
+            Load(sizes.messages, mode=Mode.TEMPLATE), setup, **plain, has_wire=False
+        ),
+        "large": lambda: throughput.run(Load(sizes.large, _LARGE), setup, **plain, has_wire=False),
+        "latency": lambda: latency.run(latency.Offer(seconds=sizes.seconds), setup, **plain),
+        "auth": lambda: auth.run(auth.Backlog(sizes.bulk), setup, **plain),
+        "lateness": lambda: lateness.run(
+            lateness.Retries(seconds=sizes.seconds * 3, burst_seconds=sizes.seconds), setup, **plain
+        ),
+        "slow-relay": lambda: slow_relay.run(
+            slow_relay.Distances(at_most=sizes.messages), setup, repeat=1, progress=progress
+        ),
+        "history": lambda: history.run(
+            history.Past(sizes.finished, sizes.future), load, setup, **plain
+        ),
+        "snapshot": lambda: snapshot.run(snapshot.Hold(sizes.held), load, setup, **plain),
+        "retention": lambda: retention.run(retention.Old(sizes.old), load, setup, **plain),
+        "kill": lambda: kill.run(kill.Kill(sizes.killed), setup, **plain),
+        "memory": lambda: memory.run(memory.Soak(sizes.soak), setup, progress=progress),
+        "start": lambda: start.run(setup, **plain),
+    }
+
+
+def chosen(every: dict[str, Measure], names: Sequence[str]) -> dict[str, Measure]:
+    """Return the measurements of *names*, all of them without one."""
+    if unknown := [name for name in names if name not in every]:
+        raise ConfigError(f"there is no measurement {unknown[0]!r}: choose of {', '.join(every)}")
+    return {name: measure for name, measure in every.items() if not names or name in names}
