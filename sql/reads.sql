@@ -138,6 +138,26 @@ FROM (
 ) waiting
 GROUP BY waiting.lane;
 
+-- name: read_signs
+-- (reads)
+-- What alarms look at beside depths and roles: breakers, pauses, leases nobody took back, what an
+-- operator has to decide about, and how the database itself does. Each from an index or a small table.
+SELECT
+    (SELECT count(*) FROM processes WHERE role = 'sender' AND detail ->> 'breaker' <> 'closed'
+        AND beat_at > clock_timestamp() - %(silence)s::interval) AS breakers_open,
+    (SELECT count(*) FROM pauses) AS pauses,
+    (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(created_at)) * 1000, 0)
+        FROM pauses)::double precision AS oldest_pause_ms,
+    (SELECT count(*) FROM deliveries WHERE status = 'sending'
+        AND next_attempt_at < clock_timestamp() - interval '30 seconds') AS leases_overdue,
+    (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,
+    current_setting('max_connections')::integer AS connections_max,
+    (SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)) * 1000, 0)
+        FROM pg_stat_activity WHERE backend_type = 'client backend'
+        AND backend_xmin IS NOT NULL)::double precision AS oldest_transaction_ms,
+    (SELECT coalesce(sum(n_dead_tup), 0) FROM pg_stat_user_tables
+        WHERE schemaname = 'mail')::double precision AS dead_rows;
+
 -- name: live_roles
 -- (reads)
 -- How many processes of each role gave a sign of life lately.

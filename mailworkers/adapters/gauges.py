@@ -16,11 +16,13 @@ import psycopg
 import redis
 
 from mailworkers.adapters import stream
+from mailworkers.adapters.journal import DIRECTORY
 from mailworkers.adapters.metrics import Readings
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.store import reads
 from mailworkers.adapters.store.pool import PATIENCE, Connection, Pool
-from mailworkers.adapters.supervisor_files import ROLES
+from mailworkers.adapters.store.signs import Signs, read_signs
+from mailworkers.adapters.supervisor_files import ROLES, Slots
 from mailworkers.core.errors import StoreUnavailable
 from mailworkers.core.states import Status
 
@@ -33,7 +35,20 @@ _KEPT = timedelta(seconds=60)
 # Counting takes a tenth of the time at most: millions of rows must not make it the main load.
 _REST = 10.0
 
+_STORES = ("postgres", "redis")
+_SIGNS = {
+    "mail.relay.breakers_open": "breakers_open",
+    "mail.pauses.active": "pauses",
+    "mail.pauses.oldest_age_ms": "oldest_pause_ms",
+    "mail.lease.overdue": "leases_overdue",
+    "mail.database.connections": "connections",
+    "mail.database.connections_max": "connections_max",
+    "mail.database.oldest_transaction_ms": "oldest_transaction_ms",
+    "mail.database.dead_rows": "dead_rows",
+}
+
 Value = TypeVar("Value")
+Gauge = dict[tuple[str, ...], float]
 
 
 class Question(Generic[Value]):
@@ -144,6 +159,7 @@ class Stores:
 
     def __init__(self, settings: Settings, application: str) -> None:
         self._stream = settings.stream
+        self._state_dir = settings.state_dir
         self._redis = _impatient(stream.connect(settings))
         quick = Pool(settings.postgres_dsn, application, size=2, limit=PATIENCE)
         slow = Pool(settings.postgres_dsn, f"{application} gauges", size=1, limit=_SLOW)
@@ -151,6 +167,7 @@ class Stores:
         self.postgres = Question("postgres", lambda: _ping(quick), fresh=_QUICK)
         self.redis = Question("redis", self._read_lag, fresh=_QUICK)
         self.roles = Question("postgres", lambda: _live_roles(quick), fresh=_QUICK)
+        self.signs = Question("postgres", lambda: _signs(quick), fresh=_QUICK)
         self.depths = Question(
             "postgres", lambda: _depths(slow), fresh=_SCRAPE, kept=_KEPT, rest=_REST
         )
@@ -173,16 +190,30 @@ class Stores:
         self.depths.want()
         self.roles.want()
         self.redis.want()
+        self.signs.want()
         began = time.monotonic()
-        found: dict[str, dict[tuple[str, ...], float]] = {}
-        for read in (self._depth_gauges, self._role_gauges, self._lag_gauges):
+        found: dict[str, Gauge] = dict(self._host_gauges())
+        away: set[str] = set()
+        for read in (self._depth_gauges, self._role_gauges, self._sign_gauges, self._lag_gauges):
             try:
                 found |= read(began)
-            except StoreUnavailable:
-                continue
+            except StoreUnavailable as error:
+                away.add(error.store)
+        found["mail.store.up"] = {(name,): float(name not in away) for name in _STORES}
         return found
 
-    def _depth_gauges(self, began: float) -> dict[str, dict[tuple[str, ...], float]]:
+    def _host_gauges(self) -> Iterator[tuple[str, Gauge]]:
+        """Yield what the files of this host tell."""
+        if slots := Slots(self._state_dir).names("sender"):
+            yield "mail.senders.configured", {(): len(slots)}
+        journals = (self._state_dir / DIRECTORY).glob("*.journal")
+        yield "mail.journal.files", {(): sum(1 for _ in journals)}
+
+    def _sign_gauges(self, began: float) -> dict[str, Gauge]:
+        signs = self.signs.ask(began)
+        return {name: {(): getattr(signs, field)} for name, field in _SIGNS.items()}
+
+    def _depth_gauges(self, began: float) -> dict[str, Gauge]:
         depths = self.depths.ask(began)
         deferred = sum(n for (status, _), n in depths.live.items() if status == Status.DEFERRED)
         return {
@@ -193,11 +224,14 @@ class Stores:
             "retry_queue_depth": {(): deferred},
         }
 
-    def _role_gauges(self, began: float) -> dict[str, dict[tuple[str, ...], float]]:
+    def _role_gauges(self, began: float) -> dict[str, Gauge]:
         alive = self.roles.ask(began)
-        return {"service_up": {(role,): float(bool(alive[role])) for role in ROLES}}
+        return {
+            "service_up": {(role,): float(bool(alive[role])) for role in ROLES},
+            "mail.roles.live": {(role,): float(alive[role]) for role in ROLES},
+        }
 
-    def _lag_gauges(self, began: float) -> dict[str, dict[tuple[str, ...], float]]:
+    def _lag_gauges(self, began: float) -> dict[str, Gauge]:
         return {"mail.stream_commands.lag": {(): self.redis.ask(began)}}
 
     def close(self) -> None:
@@ -240,6 +274,11 @@ def _live_roles(pool: Pool) -> dict[str, int]:
     with _lent(pool) as conn:
         alive = reads.live_roles(conn, silence=SILENCE)
     return {role: alive.get(role, 0) for role in ROLES}
+
+
+def _signs(pool: Pool) -> Signs:
+    with _lent(pool) as conn:
+        return read_signs(conn, silence=SILENCE)
 
 
 def _depths(pool: Pool) -> Depths:

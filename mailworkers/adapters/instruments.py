@@ -49,6 +49,7 @@ _SOURCE: dict[str, tuple[str, ...]] = {"source": ()}
 _LANES = tuple(lane.label for lane in Lane)
 _LIVE = tuple(sorted(LIVE))
 _CLOSED = tuple(status for status in AttemptStatus if status is not AttemptStatus.IN_PROGRESS)
+_ROLES = ("consumer", "scheduler", "sender", "retention", "api", "monitor")
 _SHORT = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 3e4, 6e4)
 _LONG = (5.0, 10.0, 25.0, 40.0, 100.0, 250.0, 1e3, 5e3, 15e3, 6e4, 3e5, 9e5, 36e5, 144e5, 864e5)
 
@@ -95,9 +96,26 @@ INSTRUMENTS = (
     Instrument("mail.attempt_schedule.oldest_age_ms", Kind.GAUGE,
                "milliseconds the oldest due delivery has waited", {"lane": _LANES}),
     Instrument("mail.stream_commands.lag", Kind.GAUGE, "entries not yet handed to a consumer"),
+    Instrument("mail.store.up", Kind.GAUGE, "1 while the store answers within 2 seconds",
+               {"store": ("postgres", "redis")}),
+    Instrument("mail.roles.live", Kind.GAUGE, "living processes of the role, on all hosts",
+               {"service": _ROLES}),
+    Instrument("mail.senders.configured", Kind.GAUGE, "sender slots of this host's supervisord"),
+    Instrument("mail.journal.files", Kind.GAUGE, "journals of senders, living or dead, here"),
+    Instrument("mail.relay.breakers_open", Kind.GAUGE,
+               "senders that hold mail back since the relay or our account is at fault"),
+    Instrument("mail.pauses.active", Kind.GAUGE, "pauses in force"),
+    Instrument("mail.pauses.oldest_age_ms", Kind.GAUGE, "milliseconds the oldest one has lasted"),
+    Instrument("mail.lease.overdue", Kind.GAUGE,
+               "deliveries whose lease ended more than 30 s ago and that nobody took back"),
+    Instrument("mail.database.connections", Kind.GAUGE, "connections to the database server"),
+    Instrument("mail.database.connections_max", Kind.GAUGE, "the most it takes"),
+    Instrument("mail.database.oldest_transaction_ms", Kind.GAUGE,
+               "milliseconds the oldest transaction has kept dead rows from being removed"),
+    Instrument("mail.database.dead_rows", Kind.GAUGE, "dead rows in our tables, by its statistics"),
     Instrument("retry_queue_depth", Kind.GAUGE, "deliveries that wait for a retry"),
     Instrument("service_up", Kind.GAUGE, "1 while a process of the role lives",
-               {"service": ("consumer", "scheduler", "sender", "retention", "api", "monitor")}),
+               {"service": _ROLES}),
 )
 # fmt: on
 BY_NAME = {instrument.name: instrument for instrument in INSTRUMENTS}

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mailworkers.adapters import store
 from mailworkers.adapters.gauges import Stores
-from mailworkers.adapters.supervisor_files import ROLES
+from mailworkers.adapters.supervisor_files import ROLES, Slots
 from mailworkers.adapters.telemetry import METRICS_DIRECTORY, Telemetry
 from mailworkers.core.states import Lane, Status
 from mailworkers.embedded.servers import Servers
@@ -36,6 +36,7 @@ class Ops:
     def __init__(self, servers: Servers, state_dir: Path) -> None:
         settings = make_settings(servers, state_dir)
         self.stream = settings.stream
+        self.state = state_dir
         self.surprises: list[Exception] = []
         self._stores = Stores(settings, "mailworkers ops test")
         signs = Signs(self._stores, state_dir / METRICS_DIRECTORY)
@@ -81,10 +82,10 @@ def key(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
     return name, frozenset(labels.items())
 
 
-def live(conn: Connection, *roles: str) -> None:
-    """Let a process of each of *roles* give a sign of life."""
+def live(conn: Connection, *roles: str, **detail: object) -> None:
+    """Let a process of each of *roles* give a sign of life, with this *detail*."""
     for role in roles:
-        store.beat(conn, process_id=uuid4(), role=role, host="h", pid=1, version="0", detail={})
+        store.beat(conn, process_id=uuid4(), role=role, host="h", pid=1, version="0", detail=detail)
 
 
 def test_health_is_200_with_checks_and_uptime_when_both_stores_answer(ops: Ops) -> None:
@@ -227,6 +228,35 @@ def test_the_gauges_are_what_the_tables_hold(ops: Ops, conn: Connection) -> None
     assert samples[key("retry_queue_depth")] == 3
     assert samples[key("service_up", service="sender")] == 1
     assert samples[key("service_up", service="scheduler")] == 0
+
+
+def test_the_signs_alarms_look_at_are_what_the_tables_hold(ops: Ops, conn: Connection) -> None:
+    """Breakers, pauses, leases nobody took back, living processes, both stores."""
+    live(conn, "sender", "sender", breaker="closed")
+    live(conn, "sender", breaker="open")
+    minutes_ago = datetime.now(UTC) - timedelta(minutes=10)
+    conn.execute(
+        "INSERT INTO pauses (reason, created_by, created_at) VALUES ('r', 'a', %s)", [minutes_ago]
+    )
+    put(conn, Status.SENDING, next_attempt_at=minutes_ago)
+    put(conn, Status.SENDING, next_attempt_at=datetime.now(UTC) + timedelta(minutes=1))
+    (ops.state / "journals").mkdir()
+    (ops.state / "journals" / "x.journal").touch()
+    Slots(ops.state).prepare(3)
+
+    samples = ops.scrape()
+
+    assert samples[key("mail_store_up", store="postgres")] == 1
+    assert samples[key("mail_store_up", store="redis")] == 1
+    assert samples[key("mail_roles_live", service="sender")] == 3
+    assert samples[key("mail_relay_breakers_open")] == 1
+    assert samples[key("mail_pauses_active")] == 1
+    assert 600_000 <= samples[key("mail_pauses_oldest_age_ms")] < 700_000
+    assert samples[key("mail_lease_overdue")] == 1
+    assert samples[key("mail_journal_files")] == 1
+    assert samples[key("mail_senders_configured")] == 3
+    assert 1 <= samples[key("mail_database_connections")]
+    assert samples[key("mail_database_connections_max")] >= 10
 
 
 def test_the_oldest_age_is_that_of_the_oldest_due_delivery_of_the_lane(
