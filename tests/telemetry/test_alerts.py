@@ -6,10 +6,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from mailworkers.adapters.instruments import INSTRUMENTS, Kind
+from tests.crash.stores.own import lack
 from tests.telemetry.alert_cases import CASES, Case
 
 HOUSE = Path(__file__).resolve().parents[2]
@@ -25,7 +25,7 @@ def _alerts() -> list[dict[str, Any]]:
 def _promtool() -> str:
     found = shutil.which("promtool")
     if found is None:
-        pytest.skip("promtool is not here: Debian's package prometheus has it, and CI installs it")
+        lack("promtool: install the package prometheus")
     return found
 
 

@@ -1,5 +1,6 @@
 """A real Prometheus, with the shipped rules, looks at a real monitor: what it sees and tells."""
 
+import http
 import json
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from tests.crash.operation.commands import put
 from tests.crash.operation.hosts import free_port
 from tests.crash.operation.verdicts import count
 from tests.crash.processes import Roles
+from tests.crash.stores.own import lack
 from tests.eventually import eventually
 
 CONFIGURATION = Path(__file__).resolve().parents[2] / "ops" / "prometheus"
@@ -56,7 +58,8 @@ class Prometheus:
 
     def _is_ready(self) -> bool:
         try:
-            return urllib.request.urlopen(f"http://{self._url}/-/ready", timeout=5).status == 200
+            with urllib.request.urlopen(f"http://{self._url}/-/ready", timeout=5) as answer:
+                return int(answer.status) == http.HTTPStatus.OK
         except OSError:
             return False
 
@@ -83,7 +86,7 @@ class Prometheus:
 def prometheus(roles: Roles, tmp_path: Path) -> Iterator[Prometheus]:
     """Return Prometheus beside a monitor and the roles that mail takes."""
     if shutil.which("prometheus") is None:
-        pytest.skip("prometheus is not here: Debian's package has it, and CI installs it")
+        lack("prometheus: install the package prometheus")
     port = free_port()
     roles.start("monitor", PROMETHEUS_PORT=str(port), HTTP_PORT=str(free_port()))
     for role in ("consumer", "scheduler", "sender", "retention"):
