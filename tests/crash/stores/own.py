@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -56,7 +57,7 @@ def resize(disk: Path, megabytes: int | None = None) -> None:
     subprocess.run(["mount", "-o", f"remount,size={size}", disk], check=True)
 
 
-def lack(what: str, detail: str = "") -> None:
+def lack(what: str, detail: str = "") -> NoReturn:
     """Skip the test since this machine lacks *what*; fail it in CI, which has to have it."""
     text = f"this test needs {what} {detail}".strip()
     if os.environ.get("CI"):
