@@ -246,3 +246,9 @@ FROM generate_series(%(begin)s::bigint, %(end)s::bigint - 1) AS s (stretch) CROS
 ) sent JOIN attempts a USING (delivery_id, attempt_no)
 WHERE a.finished_at IS NOT NULL
 GROUP BY s.stretch;
+
+-- name: list_envelope
+-- (reads)
+-- The recipients of one delivery as its envelope has them, in order.
+SELECT kind, address, canonical FROM delivery_recipients
+WHERE delivery_id = %(delivery_id)b::uuid ORDER BY ordinal;

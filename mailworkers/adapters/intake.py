@@ -23,6 +23,7 @@ from mailworkers.core.errors import ConfigError
 from mailworkers.core.intake import Composer, Identity, NewDelivery
 from mailworkers.core.mailboxes import sender_for
 from mailworkers.core.refusals import Refused
+from mailworkers.core.resending import Cloner, Original
 
 
 def new_delivery_id() -> UUID:
@@ -79,6 +80,19 @@ class Intake:
         composer = msgspec.structs.replace(self._composer, keyring=Keyring({}))
         return composer.compose(
             command, delivery_id=command.delivery_id or new_delivery_id(), now=self._now()
+        )
+
+    def clone(
+        self, original: Original, *, idempotency_key: str, expires_at: datetime | None
+    ) -> NewDelivery:
+        """Return a resend of *original*, signed anew."""
+        cloner = Cloner(self._composer.stub, self._composer.keyring)
+        return cloner.clone(
+            original,
+            delivery_id=new_delivery_id(),
+            idempotency_key=idempotency_key,
+            now=self._now(),
+            expires_at=expires_at,
         )
 
     def accept(

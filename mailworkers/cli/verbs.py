@@ -1,9 +1,8 @@
-"""`mailworkers deliveries cancel` and `requeue`: what an operator does to one delivery.
+"""`mailworkers deliveries cancel`, `requeue`, `resend`: what an operator does to one delivery.
 
-Both go straight to the database, as the API does, and leave the same line in the audit trail.
+All go straight to the database, as the API does, and leave the same line in the audit trail.
 """
 
-import getpass
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,38 +11,27 @@ from uuid import UUID
 
 import click
 
+from mailworkers.cli.acting import actor, connected, reason_option, wake_senders, yes_option
 from mailworkers.cli.composing import parse_when
 from mailworkers.cli.output import json_option, print_json, printable
 from mailworkers.core.states import READY, Status
 
 if TYPE_CHECKING:
     from mailworkers.adapters.db import Connection
+    from mailworkers.adapters.resending import Resent
     from mailworkers.adapters.settings import Settings
     from mailworkers.adapters.store import Effect
     from mailworkers.adapters.store.reads import Delivery
 
-LONGEST_REASON = 500
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def _reason(_context: click.Context, _option: click.Parameter, reason: str) -> str:
-    if not 0 < len(reason) <= LONGEST_REASON or not reason.isprintable():
-        raise click.BadParameter(f"write one line of 1 to {LONGEST_REASON} characters")
-    return reason
-
-
 def _verb(command: Command) -> Command:
-    """Give *command* what both verbs take: the id, the reason, `--yes`, `--json`."""
+    """Give *command* what all verbs take: the id, the reason, `--yes`, `--json`."""
     for decorate in (
         json_option,
-        click.option("--yes", "is_sure", is_flag=True, help="Do it without asking."),
-        click.option(
-            "--reason",
-            required=True,
-            metavar="TEXT",
-            callback=_reason,
-            help="Why; stands in the audit trail.",
-        ),
+        yes_option,
+        reason_option,
         click.argument("delivery_id", type=click.UUID),
     ):
         command = decorate(command)
@@ -61,7 +49,7 @@ def cancel(*, delivery_id: UUID, reason: str, is_sure: bool, as_json: bool) -> N
     from mailworkers.adapters import store
 
     def verb(conn: "Connection") -> "dict[UUID, Effect]":
-        return store.cancel(conn, [delivery_id], actor=_actor(), reason=reason)
+        return store.cancel(conn, [delivery_id], actor=actor(), reason=reason)
 
     effect = _do(verb, delivery_id, None if is_sure else "withdraw it?")
     _tell(effect, "pending" if effect.is_pending else effect.after.status, as_json=as_json)
@@ -86,18 +74,10 @@ def requeue(
     until = parse_when(expires_at, datetime.now(UTC)) if expires_at else None
 
     def verb(conn: "Connection") -> "dict[UUID, Effect]":
-        return store.requeue(conn, [delivery_id], actor=_actor(), reason=reason, expires_at=until)
+        return store.requeue(conn, [delivery_id], actor=actor(), reason=reason, expires_at=until)
 
     effect = _do(verb, delivery_id, None if is_sure else "send it again?")
     _tell(effect, effect.after.status, as_json=as_json)
-
-
-def _actor() -> str:
-    """Return who is at the keyboard, as the audit trail names people of this host."""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (OSError, KeyError):
-        return f"cli:uid {os.getuid()}"
 
 
 def _do(
@@ -106,25 +86,27 @@ def _do(
     """Ask *question* about the delivery where there is one, do *verb*, wake who has work by it."""
     from mailworkers.adapters import db
     from mailworkers.adapters.settings import load
-    from mailworkers.adapters.store import reads
-    from mailworkers.adapters.stream import Waker
 
     settings = load(os.environ)
     application = "mailworkers deliveries"
     if question is not None:
-        with db.connect(settings.postgres_dsn, application=application) as conn:
-            delivery = reads.find_delivery(conn, delivery_id) or _unknown(delivery_id)
-            addresses = [found.address for found in reads.list_recipients(conn, delivery_id)]
-        # Nothing is held while a person thinks; the verb judges what it then finds.
-        _confirm(delivery, addresses, question)
+        _ask(delivery_id, question)
     with db.connect(settings.postgres_dsn, application=application) as conn:
         effect = verb(conn).get(delivery_id) or _unknown(delivery_id)
     _announce(settings, effect)
     if effect.is_change and effect.after.status in READY:
-        waker = Waker(settings)
-        waker.wake_senders()
-        waker.close()
+        wake_senders()
     return effect
+
+
+def _ask(delivery_id: UUID, question: str) -> None:
+    """Ask *question* about a delivery; nothing is held while a person thinks."""
+    from mailworkers.adapters.store import reads
+
+    with connected("deliveries") as conn:
+        delivery = reads.find_delivery(conn, delivery_id) or _unknown(delivery_id)
+        addresses = [found.address for found in reads.list_recipients(conn, delivery_id)]
+    _confirm(delivery, addresses, question)
 
 
 def _announce(settings: "Settings", effect: "Effect") -> None:
@@ -163,6 +145,77 @@ def _unknown(delivery_id: UUID) -> NoReturn:
         f"there is no delivery {delivery_id}; "
         f"`mailworkers deliveries show {delivery_id}` says what that can mean"
     )
+
+
+@click.command()
+@click.option(
+    "--expires-at", metavar="WHEN", help="Not after: 2027-01-31T08:00:00Z, or +10m from now."
+)
+@click.option("--key", metavar="TEXT", help="Idempotency key; resending twice sends once.")
+@_verb
+def resend(
+    *,
+    delivery_id: UUID,
+    reason: str,
+    expires_at: str | None,
+    key: str | None,
+    is_sure: bool,
+    as_json: bool,
+) -> None:
+    """Send the text of one ended delivery anew, to all its recipients.
+
+    A new delivery is made, with a Message-ID and Date of its own and a link to this one, which
+    stays as it is. Auth mail and mail whose content was deleted are refused (exit code 1); past its
+    time a delivery needs --expires-at.
+    """
+    until = parse_when(expires_at, datetime.now(UTC)) if expires_at else None
+    if not is_sure:
+        _ask(delivery_id, "send it anew to all of them?")
+    with connected("deliveries resend") as conn:
+        done = _resend(conn, delivery_id, reason, key, until) or _unknown(delivery_id)
+    if done.status in READY:
+        wake_senders()
+    if as_json:
+        refusal = done.refusal and str(done.refusal)
+        answer = {"delivery_id": done.delivery_id, "resend_of": delivery_id, "refusal": refusal}
+        print_json(answer | {"is_suppressed": done.is_suppressed})
+    if done.refusal is not None:
+        words = done.refusal.words(done.original.status)
+        raise click.ClickException(f"nothing was changed: {words}")
+    if not as_json:
+        _tell_resent(done)
+
+
+def _resend(
+    conn: "Connection", delivery_id: UUID, reason: str, key: str | None, until: datetime | None
+) -> "Resent | None":
+    from mailworkers.adapters.resending import resend as send_anew
+    from mailworkers.adapters.settings import load
+    from mailworkers.cli.taking_in import count_accepted, intake_of
+    from mailworkers.core.resending import SOURCE
+
+    settings = load(os.environ)
+    done = send_anew(
+        conn,
+        intake_of(conn, settings),
+        delivery_id,
+        actor=actor(),
+        reason=reason,
+        idempotency_key=key,
+        expires_at=until,
+    )
+    if done is not None and done.status:
+        count_accepted(settings, SOURCE, done.status)
+    return done
+
+
+def _tell_resent(done: "Resent") -> None:
+    if done.is_replay:
+        click.echo(f"{done.delivery_id} was made of it before, under this key")
+    elif done.is_suppressed:
+        click.echo(f"{done.delivery_id} is suppressed: nobody of them gets mail")
+    else:
+        click.echo(f"{done.delivery_id} is ready: the next free sender takes it")
 
 
 _MEANING = {

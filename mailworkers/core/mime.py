@@ -93,7 +93,7 @@ def compose(message: Message, *, message_id: str, date: datetime) -> bytes:
     fields = _address_fields(message)
     fields += (
         ("Subject", unstructured("Subject", message.subject)),
-        ("Date", _date(date)),
+        ("Date", date_text(date)),
         ("Message-ID", message_id),
         *_extra_fields(message.headers),
         ("MIME-Version", "1.0"),
@@ -137,7 +137,7 @@ def _extra_fields(headers: tuple[tuple[str, str], ...]) -> list[Field]:
     return [("Auto-Submitted", "auto-generated"), *fields]
 
 
-def _date(date: datetime) -> str:
+def date_text(date: datetime) -> str:
     """Return *date* in UTC as RFC 5322 section 3.3 writes it."""
     if date.tzinfo is None:
         raise MessageError("Date", "needs a time zone")

@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import TypeGuard
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from mailworkers.adapters.intake import Intake, Prepared, write
 from mailworkers.adapters.outcomes import report_verb
 from mailworkers.adapters.refusals import refusal_of
 from mailworkers.adapters.reinjection import Reinjection, reinject
+from mailworkers.adapters.resending import Resent, resend
 from mailworkers.adapters.store import Acceptance, Effect, Verdict
 from mailworkers.adapters.store.pool import Pool
 from mailworkers.adapters.store.reads import suppressed_at_intake
@@ -22,6 +24,7 @@ from mailworkers.adapters.stream import Waker
 from mailworkers.adapters.telemetry import Telemetry
 from mailworkers.core.commands import Command, Refusal, SourceKind
 from mailworkers.core.errors import StoreUnavailable
+from mailworkers.core.resending import SOURCE
 from mailworkers.core.states import READY, Status
 
 
@@ -105,6 +108,31 @@ class Acceptor:
         done = reinject(conn, self._intake, sources, malformed_id, actor=actor, reason=reason)
         if done is not None and done.status:
             self._telemetry.command_accepted(done.source, done.status)
+            self._bell.ring({done.status})
+        return done
+
+    def resend(
+        self,
+        conn: Connection,
+        delivery_id: UUID,
+        *,
+        idempotency_key: str | None,
+        expires_at: datetime | None,
+        actor: str,
+        reason: str,
+    ) -> Resent | None:
+        """Send a delivery anew that has ended; count the clone, and wake the senders for it."""
+        done = resend(
+            conn,
+            self._intake,
+            delivery_id,
+            actor=actor,
+            reason=reason,
+            idempotency_key=idempotency_key,
+            expires_at=expires_at,
+        )
+        if done is not None and done.status:
+            self._telemetry.command_accepted(SOURCE, done.status)
             self._bell.ring({done.status})
         return done
 

@@ -134,6 +134,24 @@ class RequeueAnswer(msgspec.Struct, frozen=True):
     status: Literal["queued", "rendered"]
 
 
+class ResendRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Why a delivery is sent anew; `expires_at_ms` replaces its own, needed once that is past."""
+
+    reason: Reason
+    expires_at_ms: Milliseconds | None = None
+
+
+class ResendAnswer(msgspec.Struct, frozen=True):
+    """The new delivery, and the one it is a resend of.
+
+    `suppressed`: it ended at once, since all recipients are on the list, or nothing leaves here.
+    """
+
+    delivery_id: UUID
+    resend_of: UUID
+    outcome: Literal["accepted", "suppressed"]
+
+
 class DeliveryPage(msgspec.Struct, frozen=True):
     """Deliveries, newest first; `next_cursor` leads to older ones, null at the end."""
 

@@ -28,6 +28,7 @@ from mailworkers.web.overview import get_actions, get_roles, get_stats
 from mailworkers.web.pauses import delete_pause, get_pauses, post_pause
 from mailworkers.web.previews import preview_template
 from mailworkers.web.replays import get_replay, get_replays, post_replay, post_replay_cancel
+from mailworkers.web.resending import post_resend
 from mailworkers.web.suppressions import (
     delete_suppression,
     get_suppression,
@@ -50,6 +51,7 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     get_explanation,
     cancel_delivery,
     requeue_delivery,
+    post_resend,
     get_dead_letters,
     post_replay,
     get_dead_letter,

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 from litestar import Request
 
 from mailworkers.adapters.previews import Previewer
-from mailworkers.adapters.reinjection import Reinjection
 from mailworkers.adapters.store import Effect
 from mailworkers.adapters.store.pool import Connection, Pool
 from mailworkers.core.commands import Command, Refusal, SourceKind
@@ -88,15 +87,9 @@ class Backend:
         """Run *job*, large enough to hold others up, beside them."""
         return await asyncio.get_running_loop().run_in_executor(self._large, job, self._acceptor)
 
-    async def reinject(self, malformed_id: int, *, actor: str, reason: str) -> Reinjection | None:
-        """Take in an entry that was refused, if nothing speaks against it any more."""
-
-        def act(conn: Connection) -> Reinjection | None:
-            return self._acceptor.reinject(
-                conn, malformed_id, sources=self.sources, actor=actor, reason=reason
-            )
-
-        return await self.ask(act)
+    async def take_in(self, act: Callable[[Connection, Acceptor], Outcome]) -> Outcome:
+        """Return what *act* comes to: it accepts what is no new command."""
+        return await self.ask(lambda conn: act(conn, self._acceptor))
 
     async def preview(self, job: Callable[[Previewer], Outcome]) -> Outcome:
         """Run *job*, which may take a rendering's whole budget, apart from mail."""

@@ -67,6 +67,10 @@ REPLAY: Examples = {
     },
 }
 
+RESEND: Examples = {
+    "resend": {"reason": "they have deleted it by mistake"},
+}
+
 BATCH: Examples = {
     "batch": {"deliveries": [RENDERED["rendered"], TEMPLATE["template"]]},
 }

@@ -180,8 +180,12 @@ async def post_malformed_replay(request: WebRequest, malformed_id: MalformedId) 
         reason = order.reason
     except Refused as error:
         raise refused(error.refusal()) from None
-    actor = principal_of(request).name
-    done = await backend_of(request).reinject(malformed_id, actor=actor, reason=reason)
+    actor, backend = principal_of(request).name, backend_of(request)
+    done = await backend.take_in(
+        lambda conn, acceptor: acceptor.reinject(
+            conn, malformed_id, sources=backend.sources, actor=actor, reason=reason
+        )
+    )
     if done is None:
         raise _none()
     if done.delivery_id is None:

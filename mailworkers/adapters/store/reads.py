@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from mailworkers.adapters.db import SQL, Connection, run
 from mailworkers.adapters.sqlstates import translated
+from mailworkers.core.deliveries import NewRecipient
 from mailworkers.core.states import (
     AttemptOutcome,
     AttemptStatus,
@@ -215,6 +216,11 @@ def find_delivery(conn: Connection, delivery_id: UUID) -> Delivery | None:
 def list_recipients(conn: Connection, delivery_id: UUID) -> list[Recipient]:
     """Return the recipients of one delivery, in the order of its envelope."""
     return [_read(Recipient, row) for row in run(conn, "list_recipients", delivery_id=delivery_id)]
+
+
+def list_envelope(conn: Connection, delivery_id: UUID) -> list[NewRecipient]:
+    """Return the envelope of one delivery, in order."""
+    return [NewRecipient(*row) for row in run(conn, "list_envelope", delivery_id=delivery_id)]
 
 
 def list_attempts(
