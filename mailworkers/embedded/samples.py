@@ -212,6 +212,11 @@ def api_url(settings: Settings, path: str) -> str:
     return f"http://{settings.internal_http_addr}/api/v1/internal{path}"
 
 
+def console_url(settings: Settings) -> str:
+    """Return where the operator console is."""
+    return f"http://{settings.internal_http_addr}/console/"
+
+
 def delivery_status(settings: Settings, delivery_id: str) -> str:
     """Return the status that the API gives a delivery, or in words why it gives none."""
     try:

@@ -34,7 +34,13 @@ from mailworkers.embedded.journeys import follow, send_samples
 from mailworkers.embedded.loopback import Refused, fetch, is_fine
 from mailworkers.embedded.ports import choose_ports
 from mailworkers.embedded.running import Running, UpFailed, Watch, ends_of_logs
-from mailworkers.embedded.samples import SAMPLES, UNKNOWN, api_url, delivery_status
+from mailworkers.embedded.samples import (
+    SAMPLES,
+    UNKNOWN,
+    api_url,
+    console_url,
+    delivery_status,
+)
 from mailworkers.embedded.screen import Screen
 from mailworkers.embedded.server_commands import (
     ends_with_parent,
@@ -170,6 +176,7 @@ def _print_places(running: Running, screen: Screen) -> None:
         ["what", "where"],
         [
             ["mailbox", running.mailbox],
+            ["console", console_url(settings)],
             ["API", api_url(settings, "/deliveries")],
             ["health", f"{running.health}/health and /ready"],
             ["metrics", running.metrics],

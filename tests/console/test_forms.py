@@ -66,6 +66,24 @@ def test_a_dead_letter_is_requeued(pages: PageClient, conn: Connection) -> None:
     assert status(conn, dead) == "queued"
 
 
+def test_what_was_sent_is_sent_anew(pages: PageClient, conn: Connection) -> None:
+    """As a delivery of its own, whose page leads back; not while it lives, not auth mail."""
+    sent = put_message(conn, subject="Receipt 7")
+    page = f"/deliveries/{sent}"
+    early = pages.submit(page, f"{page}/resend", reason=WHY)
+    conn.execute(
+        "UPDATE deliveries SET status = 'sent', ready_at = NULL, finished_at = clock_timestamp()"
+    )
+
+    done = pages.submit(page, f"{page}/resend", reason=WHY)
+
+    assert "it is queued" in text_of(early)
+    assert "Accepted anew: this is the new delivery." in text_of(done)
+    assert done.url.path != f"/console{page}"
+    assert f'href="/console{page}"' in done.text
+    assert "Resend…" not in text_of(pages.get(f"/deliveries/{put_login_code(conn)}"))
+
+
 def test_what_is_wrong_in_a_form_is_told_where_it_was_filled_in(
     pages: PageClient, conn: Connection
 ) -> None:

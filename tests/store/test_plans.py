@@ -19,6 +19,7 @@ from mailworkers.adapters.store import Leased, reads, retention
 from mailworkers.adapters.store.dead_letters import DeadLetterFilter, list_dead_letters
 from mailworkers.adapters.store.delivery_pages import page_deliveries
 from mailworkers.adapters.store.pool import Pool
+from mailworkers.adapters.store.pulse import Pulse
 from mailworkers.adapters.store.reads import DeliveryFilter, Position
 from mailworkers.core.settlement import RecipientEnd, Settlement
 from mailworkers.core.states import (
@@ -657,3 +658,12 @@ def test_counting_what_lives_leaves_out_what_has_ended(web_conn: db.Connection) 
 
     assert not work.walked, plans
     assert work.rows <= 310_000, plans
+
+
+def test_the_last_minutes_are_counted_from_the_edge_of_an_index(web_conn: db.Connection) -> None:
+    """The overview's quarter of an hour: what came and ended in it, not the month before."""
+    with _plans(web_conn) as plans:
+        _, work = _measure(web_conn, lambda: len(Pulse().read(web_conn)))
+
+    assert not work.walked, plans
+    assert work.rows <= 40_000, plans

@@ -29,7 +29,7 @@ from mailworkers.web.console.replays import cancel_replay, plan_replay, replay, 
 from mailworkers.web.console.sessions import log_in, log_out, show_login
 from mailworkers.web.console.suppressions import show_suppressions, suppress, unsuppress
 from mailworkers.web.console.templates import frame_preview, show_template, show_templates
-from mailworkers.web.console.verbs import cancel, requeue
+from mailworkers.web.console.verbs import cancel, requeue, resend
 from mailworkers.web.console.watch import Watch
 from mailworkers.web.tokens import Tokens
 
@@ -42,6 +42,7 @@ PAGES: tuple[ControllerRouterHandler, ...] = (
     download_source,
     cancel,
     requeue,
+    resend,
     show_dead_letters,
     resolve,
     plan_replay,

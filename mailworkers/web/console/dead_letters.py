@@ -28,6 +28,7 @@ Seen = Annotated[bool | None, QueryParameter(name="resolved")]
 _REPLAYS_SHOWN = 5
 
 
+# Long: a parameter and a value of the page for each filter there is.
 @get("/dead-letters", guards=[needs("read")], before_request=check_query)
 async def show_dead_letters(
     request: WebRequest,

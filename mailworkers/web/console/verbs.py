@@ -10,6 +10,7 @@ from mailworkers.web.console.paths import CONSOLE
 from mailworkers.web.deliveries import DeliveryId
 from mailworkers.web.errors import Problem, bad_parameter
 from mailworkers.web.orders import WebRequest
+from mailworkers.web.resending import post_resend
 from mailworkers.web.verbs import cancel_delivery, requeue_delivery
 
 _SPANS = {
@@ -65,3 +66,25 @@ async def requeue(request: WebRequest, delivery_id: DeliveryId) -> Response[str]
     except Problem as problem:
         return told(problem, back)
     return redirect(back, Flash("done", "Requeued. The next free sender takes it."))
+
+
+@post("/deliveries/{delivery_id:uuid}/resend")
+async def resend(request: WebRequest, delivery_id: DeliveryId) -> Response[str]:
+    """Send what an ended delivery says anew, as a delivery of its own."""
+    back = f"{CONSOLE}/deliveries/{delivery_id}"
+    form = await read_form(request)
+    try:
+        fields = {
+            "reason": form.get("reason"),
+            "expires_at_ms": until_ms("expires", form.get("expires", "")),
+        }
+        answer = await order(post_resend, request, fields, delivery_id=delivery_id)
+    except Problem as problem:
+        return told(problem, back)
+    words = {
+        "accepted": "Accepted anew: this is the new delivery.",
+        "suppressed": "Its recipients are suppressed: this new delivery is not sent.",
+    }
+    return redirect(
+        f"{CONSOLE}/deliveries/{answer.delivery_id}", Flash("done", words[answer.outcome])
+    )

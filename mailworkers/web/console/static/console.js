@@ -66,6 +66,16 @@ document.addEventListener("htmx:afterOnLoad", (event) => {
   if (event.detail.successful) { tell(""); }
 });
 
+// A second click is not a second order.
+document.addEventListener("submit", (event) => {
+  if (event.target.method !== "post" || event.defaultPrevented) { return; }
+  if (event.target.dataset.sent) { event.preventDefault(); return; }
+  event.target.dataset.sent = "yes";
+});
+window.addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[data-sent]")) { delete form.dataset.sent; }
+});
+
 // One box for all boxes of a list.
 document.addEventListener("change", (event) => {
   if (!event.target.matches("[data-pick-all]")) { return; }
