@@ -495,24 +495,11 @@ def test_send_posts_to_the_api_without_any_settings(intake: str, tmp_path: Path)
     Intake.answer = (202, b'{"delivery_id":"01a2","status":"queued"}')
     token = tmp_path / "token"
     token.write_text("t0k3n\n")
+    token.chmod(0o600)
 
+    options = ["send", "--to", "ada@example.com", "--subject", "s", "--text", "t", "--key", "k"]
     result = CliRunner().invoke(
-        main,
-        [
-            "send",
-            "--to",
-            "ada@example.com",
-            "--subject",
-            "s",
-            "--text",
-            "t",
-            "--key",
-            "k",
-            "--http",
-            intake,
-            "--token",
-            f"@{token}",
-        ],
+        main, [*options, "--api", intake], env={"MAIL_API_TOKEN_FILE": str(token)}
     )
 
     assert result.exit_code == 0, result.output
@@ -529,16 +516,16 @@ def test_send_posts_to_the_api_without_any_settings(intake: str, tmp_path: Path)
     [
         (409, b'{"error":{"code":"idempotency_conflict","message":"other content","details":{}}}',
          "idempotency_conflict: other content"),
-        (401, b'{"error":{"code":"unauthorized","message":"no token"}}', "give --token @FILE"),
-        (404, b"<html>", "the API answered 404"),
-        (202, b"<html>", "something else than JSON"),
+        (401, b'{"error":{"code":"unauthorized","message":"no token"}}', "set MAIL_API_TOKEN"),
+        (404, b"<html>", "is that the internal API?"),
+        (202, b"<html>", "something else than this command understands"),
     ],
 )  # fmt: skip
 def test_send_repeats_the_apis_own_words(intake: str, status: int, body: bytes, told: str) -> None:
     """An error says what is wrong, whoever found it."""
     Intake.answer = (status, body)
 
-    options = ["send", "--to", "a@b.example", "--subject", "s", "--text", "t", "--http", intake]
+    options = ["send", "--to", "a@b.example", "--subject", "s", "--text", "t", "--api", intake]
     result = CliRunner().invoke(main, options)
 
     assert result.exit_code == 1
@@ -547,7 +534,7 @@ def test_send_repeats_the_apis_own_words(intake: str, status: int, body: bytes, 
 
 def test_send_says_when_no_api_answers() -> None:
     """Not a traceback."""
-    options = ["send", "--to", "a@b.example", "--subject", "s", "--text", "t", "--http"]
+    options = ["send", "--to", "a@b.example", "--subject", "s", "--text", "t", "--api"]
     result = CliRunner().invoke(main, [*options, "http://127.0.0.1:1"])
 
     assert result.exit_code == 1
