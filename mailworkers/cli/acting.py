@@ -65,3 +65,13 @@ def wake_senders() -> None:
     waker = Waker(load(os.environ))
     waker.wake_senders()
     waker.close()
+
+
+def wake_scheduler() -> None:
+    """Tell an idle scheduler that it has something to do, where Redis is there to tell it."""
+    from mailworkers.adapters.settings import load
+    from mailworkers.adapters.stream import Waker
+
+    waker = Waker(load(os.environ))
+    waker.wake_scheduler()
+    waker.close()

@@ -11,7 +11,7 @@ from mailworkers.cli.histories import explain, list_, timeline
 from mailworkers.cli.output import json_option, local_time, print_facts, print_json, short_time
 from mailworkers.cli.reaching import api_option, operations
 from mailworkers.cli.tables import print_table
-from mailworkers.cli.verbs import cancel, requeue
+from mailworkers.cli.verbs import cancel, requeue, resend
 from mailworkers.core.states import Status
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def deliveries() -> None:
     """See what became of deliveries, withdraw them, send them again."""
 
 
-for command in (list_, timeline, explain, cancel, requeue):
+for command in (list_, timeline, explain, cancel, requeue, resend):
     deliveries.add_command(command)
 
 

@@ -54,6 +54,8 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Mail": {
         "send": "send:send",
         "deliveries": "deliveries:deliveries",
+        "dead-letters": "dead_letters:dead_letters",
+        "malformed": "malformed:malformed",
         "templates": "templates:templates",
         "commands": "commands:commands",
         "dkim": "dkim:dkim",

@@ -1,49 +1,36 @@
-"""`mailworkers deliveries cancel` and `requeue`: what an operator does to one delivery.
+"""`mailworkers deliveries cancel`, `requeue`, `resend`: what an operator does to one delivery.
 
-Both go straight to the database, as the API does, and leave the same line in the audit trail.
+On the stores or through the API: the same words, and the same line in the audit trail.
 """
 
-import getpass
-import os
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import click
 
+from mailworkers.cli.acting import reason_option, yes_option
 from mailworkers.cli.composing import parse_when
+from mailworkers.cli.histories import unknown
 from mailworkers.cli.output import json_option, print_json, printable
-from mailworkers.core.states import READY, Status
+from mailworkers.cli.reaching import api_option, operations
+from mailworkers.core.states import Status
 
 if TYPE_CHECKING:
-    from mailworkers.adapters.db import Connection
-    from mailworkers.adapters.settings import Settings
-    from mailworkers.adapters.store import Effect
     from mailworkers.adapters.store.reads import Delivery
+    from mailworkers.cli.operations import Clone, Done, Operations
 
-LONGEST_REASON = 500
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def _reason(_context: click.Context, _option: click.Parameter, reason: str) -> str:
-    if not 0 < len(reason) <= LONGEST_REASON or not reason.isprintable():
-        raise click.BadParameter(f"write one line of 1 to {LONGEST_REASON} characters")
-    return reason
-
-
 def _verb(command: Command) -> Command:
-    """Give *command* what both verbs take: the id, the reason, `--yes`, `--json`."""
+    """Give *command* what all verbs take: the id, the reason, `--yes`, `--api`, `--json`."""
     for decorate in (
         json_option,
-        click.option("--yes", "is_sure", is_flag=True, help="Do it without asking."),
-        click.option(
-            "--reason",
-            required=True,
-            metavar="TEXT",
-            callback=_reason,
-            help="Why; stands in the audit trail.",
-        ),
+        api_option,
+        yes_option,
+        reason_option,
         click.argument("delivery_id", type=click.UUID),
     ):
         command = decorate(command)
@@ -58,13 +45,11 @@ def cancel(*, delivery_id: UUID, reason: str, is_sure: bool, as_json: bool) -> N
     What a sender has at this moment is pending: it stays sent if the relay takes it, and is not
     tried again otherwise. What has ended is left alone (exit code 1), unless it is cancelled.
     """
-    from mailworkers.adapters import store
-
-    def verb(conn: "Connection") -> "dict[UUID, Effect]":
-        return store.cancel(conn, [delivery_id], actor=_actor(), reason=reason)
-
-    effect = _do(verb, delivery_id, None if is_sure else "withdraw it?")
-    _tell(effect, "pending" if effect.is_pending else effect.after.status, as_json=as_json)
+    with operations("deliveries cancel") as reached:
+        if not is_sure:
+            _ask(reached, delivery_id, "withdraw it?")
+        done = reached.cancel(delivery_id, reason) or unknown(delivery_id)
+    _tell(delivery_id, done, as_json=as_json)
 
 
 @click.command()
@@ -81,69 +66,18 @@ def requeue(
     status; an uncertain one may arrive twice. Auth mail and mail whose content was deleted are
     refused (exit code 1); past its time a delivery needs --expires-at.
     """
-    from mailworkers.adapters import store
-
     until = parse_when(expires_at, datetime.now(UTC)) if expires_at else None
-
-    def verb(conn: "Connection") -> "dict[UUID, Effect]":
-        return store.requeue(conn, [delivery_id], actor=_actor(), reason=reason, expires_at=until)
-
-    effect = _do(verb, delivery_id, None if is_sure else "send it again?")
-    _tell(effect, effect.after.status, as_json=as_json)
-
-
-def _actor() -> str:
-    """Return who is at the keyboard, as the audit trail names people of this host."""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (OSError, KeyError):
-        return f"cli:uid {os.getuid()}"
+    with operations("deliveries requeue") as reached:
+        if not is_sure:
+            _ask(reached, delivery_id, "send it again?")
+        done = reached.requeue(delivery_id, reason, until) or unknown(delivery_id)
+    _tell(delivery_id, done, as_json=as_json)
 
 
-def _do(
-    verb: "Callable[[Connection], dict[UUID, Effect]]", delivery_id: UUID, question: str | None
-) -> "Effect":
-    """Ask *question* about the delivery where there is one, do *verb*, wake who has work by it."""
-    from mailworkers.adapters import db
-    from mailworkers.adapters.settings import load
-    from mailworkers.adapters.store import reads
-    from mailworkers.adapters.stream import Waker
-
-    settings = load(os.environ)
-    application = "mailworkers deliveries"
-    if question is not None:
-        with db.connect(settings.postgres_dsn, application=application) as conn:
-            delivery = reads.find_delivery(conn, delivery_id) or _unknown(delivery_id)
-            addresses = [found.address for found in reads.list_recipients(conn, delivery_id)]
-        # Nothing is held while a person thinks; the verb judges what it then finds.
-        _confirm(delivery, addresses, question)
-    with db.connect(settings.postgres_dsn, application=application) as conn:
-        effect = verb(conn).get(delivery_id) or _unknown(delivery_id)
-    _announce(settings, effect)
-    if effect.is_change and effect.after.status in READY:
-        waker = Waker(settings)
-        waker.wake_senders()
-        waker.close()
-    return effect
-
-
-def _announce(settings: "Settings", effect: "Effect") -> None:
-    """Count what was done, as the API does, and log it on standard error unless a person reads it.
-
-    Only on a host where roles count, and where we may: the audit trail is complete anyway.
-    """
-    from mailworkers.adapters.outcomes import report_verb
-    from mailworkers.adapters.telemetry import METRICS_DIRECTORY, Telemetry
-
-    if not (settings.state_dir / METRICS_DIRECTORY).is_dir():
-        return
-    level = "error" if os.isatty(2) else "info"
-    try:
-        telemetry = Telemetry("cli", "cli", state_dir=settings.state_dir, level=level, fd=2)
-    except OSError:
-        return
-    report_verb(telemetry, effect)
-    telemetry.close()
+def _ask(reached: "Operations", delivery_id: UUID, question: str) -> None:
+    """Ask *question* about a delivery; nothing is held while a person thinks."""
+    delivery = reached.find_delivery(delivery_id) or unknown(delivery_id)
+    _confirm(delivery, [found.address for found in delivery.recipients], question)
 
 
 def _confirm(delivery: "Delivery", addresses: list[str], question: str) -> None:
@@ -158,11 +92,48 @@ def _confirm(delivery: "Delivery", addresses: list[str], question: str) -> None:
     click.confirm(question, abort=True, err=True)
 
 
-def _unknown(delivery_id: UUID) -> NoReturn:
-    raise click.ClickException(
-        f"there is no delivery {delivery_id}; "
-        f"`mailworkers deliveries show {delivery_id}` says what that can mean"
-    )
+@click.command()
+@click.option(
+    "--expires-at", metavar="WHEN", help="Not after: 2027-01-31T08:00:00Z, or +10m from now."
+)
+@click.option("--key", metavar="TEXT", help="Idempotency key; resending twice sends once.")
+@_verb
+def resend(
+    *,
+    delivery_id: UUID,
+    reason: str,
+    expires_at: str | None,
+    key: str | None,
+    is_sure: bool,
+    as_json: bool,
+) -> None:
+    """Send the text of one ended delivery anew, to all its recipients.
+
+    A new delivery is made, with a Message-ID and Date of its own and a link to this one, which
+    stays as it is. Auth mail and mail whose content was deleted are refused (exit code 1); past its
+    time a delivery needs --expires-at.
+    """
+    until = parse_when(expires_at, datetime.now(UTC)) if expires_at else None
+    with operations("deliveries resend") as reached:
+        if not is_sure:
+            _ask(reached, delivery_id, "send it anew to all of them?")
+        done = reached.resend(delivery_id, reason, key, until) or unknown(delivery_id)
+    if as_json:
+        answer = {"delivery_id": done.delivery_id, "resend_of": delivery_id}
+        print_json(answer | {"refusal": done.refusal, "is_suppressed": done.is_suppressed})
+    if done.refusal is not None:
+        raise click.ClickException(f"nothing was changed: {done.words}")
+    if not as_json:
+        _tell_resent(done)
+
+
+def _tell_resent(done: "Clone") -> None:
+    if done.is_replay:
+        click.echo(f"{done.delivery_id} was made of it before, under this key")
+    elif done.is_suppressed:
+        click.echo(f"{done.delivery_id} is suppressed: nobody of them gets mail")
+    else:
+        click.echo(f"{done.delivery_id} is ready: the next free sender takes it")
 
 
 _MEANING = {
@@ -177,13 +148,11 @@ _MEANING = {
 }
 
 
-def _tell(effect: "Effect", word: str, *, as_json: bool) -> None:
+def _tell(delivery_id: UUID, done: "Done", *, as_json: bool) -> None:
     """Print what the delivery is now; end with 1 where nothing could be done."""
-    delivery_id = effect.after.delivery_id
     if as_json:
-        hindrance = effect.hindrance and str(effect.hindrance)
-        print_json({"delivery_id": delivery_id, "status": word, "hindrance": hindrance})
-    if effect.hindrance is not None:
-        raise click.ClickException(f"nothing was changed: {effect.explanation}")
+        print_json({"delivery_id": delivery_id, "status": done.status, "hindrance": done.hindrance})
+    if done.hindrance is not None:
+        raise click.ClickException(f"nothing was changed: {done.words}")
     if not as_json:
-        click.echo(f"{delivery_id} is {word}: {_MEANING[word]}")
+        click.echo(f"{delivery_id} is {done.status}: {_MEANING[done.status]}")

@@ -189,7 +189,8 @@ def test_shell_completion_offers_the_commands() -> None:
         check=True,
     )
 
-    assert set(found.stdout.decode().split()) == {"plain,doctor", "plain,deliveries", "plain,dkim"}
+    offered = {"plain,doctor", "plain,deliveries", "plain,dead-letters", "plain,dkim"}
+    assert set(found.stdout.decode().split()) == offered
 
 
 def test_nothing_a_terminal_would_obey_is_printed() -> None:
