@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from mailworkers.cli.acting import reason_option, yes_option
+from mailworkers.cli.completion import complete_source
 from mailworkers.cli.composing import parse_when
 from mailworkers.cli.output import (
     json_option,
@@ -30,7 +31,7 @@ def malformed() -> None:
 
 @malformed.command("list")
 @click.option("--code", "codes", multiple=True, type=click.Choice([str(c) for c in FailureCode]))
-@click.option("--source", "sources", multiple=True, metavar="NAME")
+@click.option("--source", "sources", multiple=True, metavar="NAME", shell_complete=complete_source)
 @click.option("--replayed/--unreplayed", "is_replayed", default=None, help="Without: both.")
 @click.option("--since", metavar="WHEN", help="Refused then or later: -2h, or a time.")
 @click.option("--until", metavar="WHEN", help="Refused before then.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import msgspec
 
+from mailworkers.cli.completion import complete_source, complete_template
 from mailworkers.cli.composing import Wish, build_command
 from mailworkers.cli.output import json_option, print_facts, print_json
 from mailworkers.cli.reaching import api_option, api_url
@@ -28,12 +29,23 @@ LANES = click.Choice([lane.label for lane in Lane])
 @click.option("--subject", metavar="TEXT", help="Subject line.")
 @click.option("--text", metavar="TEXT", help="Plain text body; @FILE reads it, - is stdin.")
 @click.option("--html", metavar="HTML", help="HTML body; @FILE reads it, - is stdin.")
-@click.option("--template", metavar="ID", help="Template, in place of subject, text and html.")
+@click.option(
+    "--template",
+    metavar="ID",
+    shell_complete=complete_template,
+    help="Instead of subject, text and html.",
+)
 @click.option("--var", "variables", multiple=True, metavar="NAME=TEXT", help="Or NAME:=JSON.")
 @click.option("--locale", default="en", show_default=True, help="Language of the template.")
 @click.option("--attach", multiple=True, type=READABLE, help="File to attach.")
 @click.option("--lane", type=LANES, help="Instead of the lane of the source.")
-@click.option("--source", default="api", show_default=True, help="Who is asking.")
+@click.option(
+    "--source",
+    default="api",
+    show_default=True,
+    shell_complete=complete_source,
+    help="Who is asking.",
+)
 @click.option("--key", metavar="TEXT", help="Idempotency key; sending it twice sends once.")
 @click.option("--send-at", metavar="WHEN", help="Not before: 2027-01-31T08:00:00Z, or +10m.")
 @click.option("--expires-at", metavar="WHEN", help="Not after, written the same way.")

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import click
 
-from mailworkers.cli.acting import reason_option, yes_option
+from mailworkers.cli.acting import dry_option, reason_option, yes_option
 from mailworkers.cli.composing import parse_when
 from mailworkers.cli.histories import unknown
 from mailworkers.cli.output import json_option, print_json, printable
@@ -18,18 +18,18 @@ from mailworkers.cli.reaching import api_option, operations
 from mailworkers.core.states import Status
 
 if TYPE_CHECKING:
-    from mailworkers.adapters.store.reads import Delivery
     from mailworkers.cli.operations import Clone, Done, Operations
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def _verb(command: Command) -> Command:
-    """Give *command* what all verbs take: the id, the reason, `--yes`, `--api`, `--json`."""
+    """Give *command* what all verbs take: the id, and what whoever changes something can say."""
     for decorate in (
         json_option,
         api_option,
         yes_option,
+        dry_option,
         reason_option,
         click.argument("delivery_id", type=click.UUID),
     ):
@@ -39,15 +39,15 @@ def _verb(command: Command) -> Command:
 
 @click.command()
 @_verb
-def cancel(*, delivery_id: UUID, reason: str, is_sure: bool, as_json: bool) -> None:
+def cancel(*, delivery_id: UUID, reason: str, is_dry: bool, is_sure: bool, as_json: bool) -> None:
     """Withdraw one delivery before it is sent.
 
     What a sender has at this moment is pending: it stays sent if the relay takes it, and is not
     tried again otherwise. What has ended is left alone (exit code 1), unless it is cancelled.
     """
     with operations("deliveries cancel") as reached:
-        if not is_sure:
-            _ask(reached, delivery_id, "withdraw it?")
+        if not _is_wanted(reached, delivery_id, "withdraw it?", is_dry=is_dry, is_sure=is_sure):
+            return
         done = reached.cancel(delivery_id, reason) or unknown(delivery_id)
     _tell(delivery_id, done, as_json=as_json)
 
@@ -58,7 +58,13 @@ def cancel(*, delivery_id: UUID, reason: str, is_sure: bool, as_json: bool) -> N
 )
 @_verb
 def requeue(
-    *, delivery_id: UUID, reason: str, expires_at: str | None, is_sure: bool, as_json: bool
+    *,
+    delivery_id: UUID,
+    reason: str,
+    expires_at: str | None,
+    is_dry: bool,
+    is_sure: bool,
+    as_json: bool,
 ) -> None:
     """Send one delivery again that is failed, dead_letter or uncertain.
 
@@ -68,28 +74,33 @@ def requeue(
     """
     until = parse_when(expires_at, datetime.now(UTC)) if expires_at else None
     with operations("deliveries requeue") as reached:
-        if not is_sure:
-            _ask(reached, delivery_id, "send it again?")
+        if not _is_wanted(reached, delivery_id, "send it again?", is_dry=is_dry, is_sure=is_sure):
+            return
         done = reached.requeue(delivery_id, reason, until) or unknown(delivery_id)
     _tell(delivery_id, done, as_json=as_json)
 
 
-def _ask(reached: "Operations", delivery_id: UUID, question: str) -> None:
-    """Ask *question* about a delivery; nothing is held while a person thinks."""
+def _is_wanted(
+    reached: "Operations", delivery_id: UUID, question: str, *, is_dry: bool, is_sure: bool
+) -> bool:
+    """Show which delivery is meant and ask *question*; False where that was all that was wanted.
+
+    Nothing is held while a person thinks; the verb judges what it then finds.
+    """
+    if is_sure and not is_dry:
+        return True
     delivery = reached.find_delivery(delivery_id) or unknown(delivery_id)
-    _confirm(delivery, [found.address for found in delivery.recipients], question)
-
-
-def _confirm(delivery: "Delivery", addresses: list[str], question: str) -> None:
-    """Show which delivery is meant and go on only after a yes."""
+    addresses = [found.address for found in delivery.recipients]
     others = f" and {len(addresses) - 1} more" if len(addresses) > 1 else ""
     recipient = printable(addresses[0]) if addresses else "nobody"
     click.echo(
         f"{delivery.delivery_id} is {delivery.status}: source {delivery.source}, "
         f"lane {delivery.lane}, to {recipient}{others}",
-        err=True,
+        err=not is_dry,
     )
-    click.confirm(question, abort=True, err=True)
+    if not is_dry:
+        click.confirm(question, abort=True, err=True)
+    return not is_dry
 
 
 @click.command()
@@ -104,6 +115,7 @@ def resend(
     reason: str,
     expires_at: str | None,
     key: str | None,
+    is_dry: bool,
     is_sure: bool,
     as_json: bool,
 ) -> None:
@@ -115,8 +127,10 @@ def resend(
     """
     until = parse_when(expires_at, datetime.now(UTC)) if expires_at else None
     with operations("deliveries resend") as reached:
-        if not is_sure:
-            _ask(reached, delivery_id, "send it anew to all of them?")
+        if not _is_wanted(
+            reached, delivery_id, "send it anew to all of them?", is_dry=is_dry, is_sure=is_sure
+        ):
+            return
         done = reached.resend(delivery_id, reason, key, until) or unknown(delivery_id)
     if as_json:
         answer = {"delivery_id": done.delivery_id, "resend_of": delivery_id}

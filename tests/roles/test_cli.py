@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,8 +20,9 @@ import redis
 from click.testing import CliRunner, Result
 
 from mailworkers.adapters.supervisor_files import ROLES
-from mailworkers.cli.main import SECTIONS, main
+from mailworkers.cli.main import main
 from mailworkers.cli.output import printable
+from mailworkers.cli.sections import SECTIONS
 from mailworkers.core.commands import Command, decode_entry
 from mailworkers.core.states import AttemptOutcome, AttemptStatus, Stage, Status
 from mailworkers.embedded.servers import Servers
@@ -105,6 +107,76 @@ def test_every_command_explains_itself(run: Run, path: tuple[str, ...]) -> None:
 
     assert result.exit_code == 0
     assert len(result.output.split("\n\n")) >= 3
+
+
+def test_the_first_line_of_help_is_the_commands_own() -> None:
+    """It stands in a table, so that `--help` need not import what it names."""
+    context = click.Context(main)
+    for section in SECTIONS.values():
+        for name, (_, text) in section.items():
+            command = main.get_command(context, name)
+            assert command is not None
+            assert text == command.get_short_help_str(limit=200)
+
+
+def test_help_imports_nothing_that_takes_long() -> None:
+    """What a person types most must be there at once."""
+    script = (
+        "import sys\n"
+        "sys.argv = ['mailworkers', '--help']\n"
+        "from mailworkers.cli.main import main\n"
+        "main(standalone_mode=False)\n"
+        "heavy = {'psycopg', 'redis', 'rich', 'litestar', 'jinja2', 'email', 'ssl'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_what_the_shell_reads(run: Run, shell: str) -> None:
+    """A script that names our program; where there is the shell, it can read it."""
+    script = run("completion", shell).stdout
+
+    assert "mailworkers" in script
+    assert f"_MAILWORKERS_COMPLETE={shell}_complete" in script
+    if program := shutil.which(shell):
+        subprocess.run([program, "-n"], input=script.encode(), check=True)
+    assert run("completion", "tcsh").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("deliveries list --status dead", {"dead_letter"}),
+        ("pause --lane b", {"bulk"}),
+        ("send --template wel", {"welcome"}),
+        ("templates preview pass", {"password-reset"}),
+        ("send --source s", {"shop"}),
+        ("dead-letters rep", {"replay", "replays"}),
+    ],
+)
+def test_values_are_completed_too(words: str, offered: set[str]) -> None:
+    """Lanes, statuses, template ids of the catalog, sources of the settings."""
+    script = "from mailworkers.cli.main import main; main(prog_name='mailworkers')"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={
+            **os.environ,
+            "MAIL_SOURCES": "shop=normal",
+            "_MAILWORKERS_COMPLETE": "bash_complete",
+            "COMP_WORDS": f"mailworkers {words}",
+            "COMP_CWORD": str(len(words.split())),
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert {line.partition(",")[2] for line in done.stdout.splitlines()} == offered
 
 
 def test_a_mistyped_command_line_is_2(run: Run) -> None:

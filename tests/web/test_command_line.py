@@ -148,8 +148,8 @@ def test_suppressions_are_put_exported_and_removed_through_the_api(
     file = tmp_path / "list.csv"
     assert by_api("suppressions", "export", str(file)).exit_code == 0
 
-    assert by_api("suppressions", "remove", odd, *WHY).stdout == "1 taken off the list\n"
-    assert by_api("suppressions", "remove", odd, *WHY).exit_code == 1
+    assert by_api("suppressions", "remove", odd, "--yes", *WHY).stdout == "1 taken off the list\n"
+    assert by_api("suppressions", "remove", odd, "--yes", *WHY).exit_code == 1
     put_back = by_api("suppressions", "import", str(file), "--yes", *WHY)
     assert put_back.stdout == "1 put on the list, 2 were there\n"
 
