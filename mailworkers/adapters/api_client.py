@@ -33,14 +33,17 @@ class _Envelope(msgspec.Struct):
 
 
 class ApiClient:
-    """Asks the API at *url*, its root or its prefix; ValueError when that is no http(s) URL."""
+    """Asks the API at *url*, its root or its prefix; ValueError when that is no http(s) URL.
+
+    `is_replayed`: the last answer was that of an earlier request with the same key.
+    """
 
     def __init__(self, url: str, token: str | None) -> None:
         place = urlsplit(url)
         if place.scheme not in ("http", "https") or not place.hostname or place.query:
             raise ValueError(f"{url!r} is not the URL of an API: write http://127.0.0.1:8080")
         self.url = f"{place.scheme}://{place.netloc.rpartition('@')[2]}"
-        self.has_token = bool(token)
+        self.is_replayed = False
         self._path = place.path.rstrip("/").removesuffix(PREFIX) + PREFIX
         self._headers = {"Accept": "application/json", "User-Agent": "mailworkers-cli"}
         if token:
@@ -106,6 +109,7 @@ class ApiClient:
         try:
             self._connection.request(method, target, content, dict(headers))
             with self._connection.getresponse() as answer:
+                self.is_replayed = answer.headers.get("Idempotent-Replayed") == "true"
                 return answer.status, answer.read(_LARGEST_ANSWER)
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()

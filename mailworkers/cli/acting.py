@@ -41,6 +41,13 @@ def reason_option(command: Command) -> Command:
     )(command)
 
 
+def dry_option(command: Command) -> Command:
+    """Give *command* the option `--dry-run`, argument `is_dry`."""
+    return click.option(
+        "--dry-run", "is_dry", is_flag=True, help="Only show what it is about; change nothing."
+    )(command)
+
+
 def yes_option(command: Command) -> Command:
     """Give *command* the option `--yes`, argument `is_sure`."""
     return click.option("--yes", "is_sure", is_flag=True, help="Do it without asking.")(command)

@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from mailworkers.cli.acting import LONGEST_REASON, actor, connected
+from mailworkers.cli.acting import LONGEST_REASON
 from mailworkers.cli.letter_options import filter_of, wanted_options
-from mailworkers.cli.output import json_option, local_time, print_facts, print_json
+from mailworkers.cli.output import json_option, local_time, print_facts, print_json, short_time
+from mailworkers.cli.reaching import api_option, operations
 from mailworkers.cli.replaying import cancel_replay, replay, replays, watch
 from mailworkers.cli.tables import print_table
 
 if TYPE_CHECKING:
     from mailworkers.adapters.store.dead_letters import DeadLetter
-    from mailworkers.adapters.store.reads import NumberedPosition
 
 _HINDRANCES = {
     "auth": "auth mail is not sent again",
@@ -34,26 +34,18 @@ for command in (replay, replays, watch, cancel_replay):
 @wanted_options
 @click.option("--resolved/--unresolved", "is_resolved", default=None, help="Without: both.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@api_option
 @json_option
 def list_(*, limit: int, as_json: bool, **options: Any) -> None:
     """Find dead letters, newest first."""
-    from mailworkers.adapters.store.dead_letters import list_dead_letters
-
-    wanted = filter_of(**options)
-    found: list[DeadLetter] = []
-    with connected("dead-letters list") as conn:
-        before: NumberedPosition | None = None
-        while len(found) < limit:
-            page = list_dead_letters(conn, wanted, before=before, limit=limit - len(found))
-            found += page.items
-            before = page.next
-            if before is None:
-                break
+    with operations("dead-letters list") as reached:
+        found = reached.list_dead_letters(filter_of(**options), limit)
     if as_json:
         print_json(found)
     elif found:
         columns = ("number", "ended", "cause", "lane", "source", "to", "reason", "seen to")
-        print_table(columns, map(_row, found))
+        spare = ("seen to", "source", "lane", "cause")
+        print_table(columns, map(_row, found), whole=("number",), spare=spare)
     else:
         click.echo("nothing found")
 
@@ -62,7 +54,7 @@ def _row(found: "DeadLetter") -> tuple[object, ...]:
     others = f" +{len(found.recipients) - 1}" if len(found.recipients) > 1 else ""
     return (
         found.dead_letter_id,
-        local_time(found.created_at),
+        short_time(found.created_at),
         found.cause,
         found.lane,
         found.source,
@@ -74,13 +66,12 @@ def _row(found: "DeadLetter") -> tuple[object, ...]:
 
 @dead_letters.command()
 @click.argument("number", type=click.IntRange(1))
+@api_option
 @json_option
 def show(*, number: int, as_json: bool) -> None:
     """Show one dead letter, also one whose delivery was sent again since."""
-    from mailworkers.adapters.store.dead_letters import find_dead_letter
-
-    with connected("dead-letters show") as conn:
-        found = find_dead_letter(conn, number) or _unknown(number)
+    with operations("dead-letters show") as reached:
+        found = reached.find_dead_letter(number) or _unknown(number)
     if as_json:
         print_json(found)
         return
@@ -108,25 +99,24 @@ def show(*, number: int, as_json: bool) -> None:
 @dead_letters.command()
 @click.argument("numbers", nargs=-1, required=True, type=click.IntRange(1), metavar="NUMBER...")
 @click.option("--note", required=True, metavar="TEXT", help="What was done; stands in the trail.")
+@api_option
 @json_option
 def resolve(*, numbers: tuple[int, ...], note: str, as_json: bool) -> None:
     """Note that dead letters were seen to; their deliveries stay as they ended.
 
     Those resolved before keep their note. Exit code 1 when a number is no dead letter any more.
     """
-    from mailworkers.adapters.store.dead_letters import resolve_dead_letter
-
     if not 0 < len(note) <= LONGEST_REASON or not note.isprintable():
         raise click.UsageError(f"--note: write one line of 1 to {LONGEST_REASON} characters")
-    with connected("dead-letters resolve") as conn:
-        done = {n: resolve_dead_letter(conn, n, actor=actor(), note=note) for n in numbers}
-    resolved = [found for found in done.values() if found and found.resolved_at]
+    with operations("dead-letters resolve") as reached:
+        done = {number: reached.resolve_dead_letter(number, note) for number in numbers}
+    resolved = [found for found in done.values() if found is not None]
     if as_json:
         print_json(resolved)
     else:
         for found in resolved:
             click.echo(f"{found.dead_letter_id} resolved by {found.resolved_by}: {found.note}")
-    if missing := [n for n, found in done.items() if not (found and found.resolved_at)]:
+    if missing := [number for number, found in done.items() if found is None]:
         raise click.ClickException(
             f"no dead letter, or none any more: {', '.join(map(str, missing))}; "
             "`mailworkers dead-letters list` shows them"

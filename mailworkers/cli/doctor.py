@@ -14,10 +14,10 @@ from mailworkers.core.errors import ConfigError
 @click.command()
 @json_option
 def doctor(*, as_json: bool) -> None:
-    """Check settings, state directory, both stores, schema, clock, relay and templates.
+    """Find what is wrong and say what to do: settings, stores, relay, templates, what runs.
 
-    The relay is asked up to AUTH; no mail is sent. Each line is ok, or the reason and what to do;
-    exit code 1 when something is not ok.
+    The relay is asked up to MAIL FROM, which is taken back: no mail is sent. Each line is ok, or
+    the reason and what to do; exit code 1 when something is not ok.
     """
     findings = []
     for finding in _findings():

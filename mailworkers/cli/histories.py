@@ -6,6 +6,7 @@ from uuid import UUID
 
 import click
 
+from mailworkers.cli.completion import complete_source, complete_template
 from mailworkers.cli.composing import canonical_of, parse_when
 from mailworkers.cli.output import json_option, local_time, print_json, short_time
 from mailworkers.cli.reaching import api_option, operations
@@ -23,9 +24,9 @@ _TROUBLE = (Status.FAILED, Status.DEAD_LETTER, Status.UNCERTAIN)
 @click.argument("recipient", required=False)
 @click.option("--status", "statuses", multiple=True, type=click.Choice([str(s) for s in Status]))
 @click.option("--trouble", is_flag=True, help="What is failed, dead_letter or uncertain.")
-@click.option("--source", "sources", multiple=True, metavar="NAME")
+@click.option("--source", "sources", multiple=True, metavar="NAME", shell_complete=complete_source)
 @click.option("--lane", "lanes", multiple=True, type=click.Choice(list(_LANES)))
-@click.option("--template", metavar="ID")
+@click.option("--template", metavar="ID", shell_complete=complete_template)
 @click.option(
     "--since", metavar="WHEN", help="Accepted then or later: 2027-01-31T08:00:00Z or -2h."
 )

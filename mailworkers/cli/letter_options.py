@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mailworkers.cli.completion import complete_source, complete_template
 from mailworkers.cli.composing import canonical_of, parse_when
 from mailworkers.core.states import Lane
 
@@ -21,12 +22,14 @@ def wanted_options(command: Command) -> Command:
     for decorate in (
         click.option("--until", metavar="WHEN", help="Ended before then."),
         click.option("--since", metavar="WHEN", help="Ended then or later: -2h, or a time."),
-        click.option("--template", metavar="ID"),
+        click.option("--template", metavar="ID", shell_complete=complete_template),
         click.option("--recipient", metavar="ADDRESS", help="In whatever form."),
         click.option(
             "--lane", "lanes", multiple=True, type=click.Choice([lane.label for lane in Lane])
         ),
-        click.option("--source", "sources", multiple=True, metavar="NAME"),
+        click.option(
+            "--source", "sources", multiple=True, metavar="NAME", shell_complete=complete_source
+        ),
         click.option("--cause", "causes", multiple=True, type=click.Choice(_CAUSES)),
     ):
         command = decorate(command)

@@ -1,16 +1,17 @@
 """`mailworkers`: one command with everything below it, each part imported only when asked for.
 
-A sender imports click and the sender, not the web framework: the table below names modules, and
-`Program` imports one when its command is called.
+A sender imports click and the sender, not the web framework: the table in `sections.py` names
+modules, and `Program` imports one when its command is called.
 """
 
 import os
-from collections.abc import Mapping
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 from mailworkers import __version__
+from mailworkers.cli.sections import SECTIONS
 from mailworkers.core.errors import (
     ApiRefused,
     ApiUnavailable,
@@ -27,44 +28,6 @@ Exit codes:
    2  the command line is wrong
   78  a setting, a template or the schema is wrong: correct it, retrying does not help
 """
-
-SECTIONS: Mapping[str, Mapping[str, str]] = {
-    "Roles (one process each, in the foreground)": {
-        "consumer": "roles:consumer",
-        "scheduler": "roles:scheduler",
-        "sender": "roles:sender",
-        "retention": "roles:retention",
-        "api": "roles:api",
-        "monitor": "roles:monitor",
-    },
-    "Running": {
-        "up": "up:up",
-        "supervise": "processes:supervise",
-        "scale": "processes:scale",
-        "restart": "processes:restart",
-        "migrate": "migrate:migrate",
-        "config": "configuration:config",
-        "doctor": "doctor:doctor",
-        "status": "status:status",
-        "top": "status:top",
-        "tokens": "tokens:tokens",
-        "bench": "bench:bench",
-        "gameday": "gameday:gameday",
-    },
-    "Mail": {
-        "send": "send:send",
-        "deliveries": "deliveries:deliveries",
-        "dead-letters": "dead_letters:dead_letters",
-        "malformed": "malformed:malformed",
-        "templates": "templates:templates",
-        "commands": "commands:commands",
-        "dkim": "dkim:dkim",
-        "suppressions": "suppressions:suppressions",
-        "pause": "pauses:pause",
-        "resume": "pauses:resume",
-        "pauses": "pauses:pauses",
-    },
-}
 
 
 class Failure(click.ClickException):
@@ -93,19 +56,25 @@ class Program(click.Group):
         """Import and return the command *cmd_name*."""
         for section in SECTIONS.values():
             if cmd_name in section:
-                return _import(section[cmd_name])
+                place, _ = section[cmd_name]
+                return _import(place)
         return None
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the commands by section."""
         for title, section in SECTIONS.items():
-            rows = [
-                (name, command.get_short_help_str(limit=200))
-                for name in section
-                if (command := self.get_command(ctx, name)) is not None
-            ]
             with formatter.section(title):
-                formatter.write_dl(rows)
+                formatter.write_dl([(name, text) for name, (_, text) in section.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands and options that begin with *incomplete*."""
+        commands = [
+            CompletionItem(name, help=text)
+            for section in SECTIONS.values()
+            for name, (_, text) in section.items()
+            if name.startswith(incomplete)
+        ]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; our own errors become lines and exit codes."""

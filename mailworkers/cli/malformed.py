@@ -1,30 +1,27 @@
 """`mailworkers malformed`: entries of the stream that were refused, and their second chance."""
 
-import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from mailworkers.cli.acting import (
-    actor,
-    connected,
-    reason_option,
-    wake_scheduler,
-    wake_senders,
-    yes_option,
-)
+from mailworkers.cli.acting import reason_option, yes_option
+from mailworkers.cli.completion import complete_source
 from mailworkers.cli.composing import parse_when
-from mailworkers.cli.output import json_option, local_time, print_facts, print_json
+from mailworkers.cli.output import (
+    json_option,
+    local_time,
+    print_facts,
+    print_json,
+    printable,
+    short_time,
+)
+from mailworkers.cli.reaching import api_option, operations
 from mailworkers.cli.tables import print_table
 from mailworkers.core.refusals import FailureCode
-from mailworkers.core.states import READY, Status
 
 if TYPE_CHECKING:
-    from mailworkers.adapters.db import Connection
-    from mailworkers.adapters.reinjection import Reinjection
     from mailworkers.adapters.store.malformed import MalformedCommand
-    from mailworkers.adapters.store.reads import NumberedPosition
 
 
 @click.group()
@@ -34,11 +31,12 @@ def malformed() -> None:
 
 @malformed.command("list")
 @click.option("--code", "codes", multiple=True, type=click.Choice([str(c) for c in FailureCode]))
-@click.option("--source", "sources", multiple=True, metavar="NAME")
+@click.option("--source", "sources", multiple=True, metavar="NAME", shell_complete=complete_source)
 @click.option("--replayed/--unreplayed", "is_replayed", default=None, help="Without: both.")
 @click.option("--since", metavar="WHEN", help="Refused then or later: -2h, or a time.")
 @click.option("--until", metavar="WHEN", help="Refused before then.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@api_option
 @json_option
 def list_(
     *,
@@ -51,7 +49,7 @@ def list_(
     as_json: bool,
 ) -> None:
     """Find refused entries, newest first."""
-    from mailworkers.adapters.store.malformed import MalformedFilter, list_malformed
+    from mailworkers.adapters.store.malformed import MalformedFilter
 
     now = datetime.now(UTC)
     wanted = MalformedFilter(
@@ -61,20 +59,14 @@ def list_(
         received_from=parse_when(since, now) if since else None,
         received_to=parse_when(until, now) if until else None,
     )
-    found: list[MalformedCommand] = []
-    with connected("malformed list") as conn:
-        before: NumberedPosition | None = None
-        while len(found) < limit:
-            page = list_malformed(conn, wanted, before=before, limit=limit - len(found))
-            found += page.items
-            before = page.next
-            if before is None:
-                break
+    with operations("malformed list") as reached:
+        found = reached.list_malformed(wanted, limit)
     if as_json:
         print_json(found)
     elif found:
         columns = ("number", "refused", "code", "source", "detail", "became")
-        print_table(columns, map(_row, found))
+        whole, spare = ("number", "code"), ("became", "source")
+        print_table(columns, map(_row, found), whole=whole, spare=spare)
     else:
         click.echo("nothing found")
 
@@ -82,7 +74,7 @@ def list_(
 def _row(found: "MalformedCommand") -> tuple[object, ...]:
     return (
         found.malformed_id,
-        local_time(found.received_at),
+        short_time(found.received_at),
         found.failure_code,
         found.source,
         found.detail,
@@ -93,17 +85,16 @@ def _row(found: "MalformedCommand") -> tuple[object, ...]:
 @malformed.command()
 @click.argument("number", type=click.IntRange(1))
 @click.option("--content", "has_content", is_flag=True, help="What stood in it, too.")
+@api_option
 @json_option
 def show(*, number: int, has_content: bool, as_json: bool) -> None:
     """Show why one entry was refused.
 
     Looking at the content of auth mail stands in the audit trail.
     """
-    from mailworkers.adapters.store.malformed import find_malformed
-
-    with connected("malformed show") as conn:
-        found = find_malformed(conn, number) or _unknown(number)
-        fields = _content(conn, number) if has_content else None
+    with operations("malformed show") as reached:
+        found = reached.find_malformed(number) or _unknown(number)
+        fields = reached.read_malformed(number) if has_content else None
     if as_json:
         print_json({"command": found, "fields": fields})
         return
@@ -125,26 +116,11 @@ def show(*, number: int, has_content: bool, as_json: bool) -> None:
     )
 
 
-def _content(conn: "Connection", number: int) -> dict[str, str] | None:
-    """Return the fields of an entry as text; who looks at a secret is recorded."""
-    from mailworkers.adapters.reinjection import is_secret
-    from mailworkers.adapters.settings import load
-    from mailworkers.adapters.store.malformed import read_entry
-    from mailworkers.adapters.store.operator_actions import record_action
-
-    fields = read_entry(conn, number)
-    if fields is None:
-        return None
-    if is_secret(fields, load(os.environ).sources):
-        subject = f"malformed command {number}"
-        record_action(conn, actor=actor(), action="read_content", subject=subject)
-    return {n.decode("utf-8", "replace"): v.decode("utf-8", "replace") for n, v in fields.items()}
-
-
 @malformed.command()
 @click.argument("number", type=click.IntRange(1))
 @reason_option
 @yes_option
+@api_option
 @json_option
 def replay(*, number: int, reason: str, is_sure: bool, as_json: bool) -> None:
     """Judge one refused entry again, and accept it if nothing speaks against it any more.
@@ -152,54 +128,27 @@ def replay(*, number: int, reason: str, is_sure: bool, as_json: bool) -> None:
     Replaying it twice sends it once. Exit code 1 when it is refused again, was too large to be
     kept, or is of auth mail.
     """
-    from mailworkers.adapters.store.malformed import find_malformed
-
-    if not is_sure:
-        with connected("malformed replay") as conn:
-            found = find_malformed(conn, number) or _unknown(number)
-        click.echo(f"{found.failure_code}: {found.detail}", err=True)
-        click.confirm("have it judged again?", abort=True, err=True)
-    with connected("malformed replay") as conn:
-        done = _reinject(conn, number, reason) or _unknown(number)
-    if done.status in READY:
-        wake_senders()
-    elif done.status == Status.SCHEDULED:
-        wake_scheduler()
+    with operations("malformed replay") as reached:
+        if not is_sure:
+            found = reached.find_malformed(number) or _unknown(number)
+            click.echo(f"{found.failure_code}: {printable(found.detail)}", err=True)
+            click.confirm("have it judged again?", abort=True, err=True)
+        done = reached.replay_malformed(number, reason) or _unknown(number)
     if as_json:
-        why = done.obstacle or (done.refusal and done.refusal.code)
-        outcome = ("accepted" if done.status else "repeated") if done.delivery_id else None
+        outcome = ("accepted" if done.is_new else "repeated") if done.delivery_id else None
         print_json(
             {
                 "malformed_id": number,
                 "delivery_id": done.delivery_id,
                 "outcome": outcome,
-                "reason": why and str(why),
+                "reason": done.reason,
             }
         )
     if done.delivery_id is None:
-        raise click.ClickException(f"nothing was changed: {_why_not(done)}")
+        raise click.ClickException(f"nothing was changed: {done.words}")
     if not as_json:
-        before = "" if done.status else ", as it was before"
+        before = "" if done.is_new else ", as it was before"
         click.echo(f"{number} is delivery {done.delivery_id}{before}")
-
-
-def _reinject(conn: "Connection", number: int, reason: str) -> "Reinjection | None":
-    from mailworkers.adapters.reinjection import reinject
-    from mailworkers.adapters.settings import load
-    from mailworkers.cli.taking_in import count_accepted, intake_of
-
-    settings = load(os.environ)
-    intake = intake_of(conn, settings)
-    done = reinject(conn, intake, settings.sources, number, actor=actor(), reason=reason)
-    if done is not None and done.status:
-        count_accepted(settings, done.source, done.status)
-    return done
-
-
-def _why_not(done: "Reinjection") -> str:
-    if done.obstacle is not None:
-        return done.obstacle.words
-    return f"{done.refusal.code}: {done.refusal.detail}" if done.refusal else ""
 
 
 def _unknown(number: int) -> NoReturn:

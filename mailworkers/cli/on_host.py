@@ -1,23 +1,20 @@
 """Operations on the stores that this host's settings name."""
 
-import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from functools import cached_property
 from uuid import UUID
 
 import msgspec
 
-from mailworkers.adapters import db
 from mailworkers.adapters.policies import retry_policies
-from mailworkers.adapters.settings import Settings, load
-from mailworkers.adapters.situation import Observer
 from mailworkers.adapters.store import histories, pauses, reads, suppressions
 from mailworkers.adapters.store.histories import Event
 from mailworkers.adapters.store.pauses import Pause
 from mailworkers.adapters.store.reads import Attempt, Delivery, DeliveryFilter, DeliverySummary
 from mailworkers.adapters.store.suppressions import Key, Listing, Suppression
 from mailworkers.cli.acting import actor, wake_senders
+from mailworkers.cli.host_reviews import HostReviews
+from mailworkers.cli.host_verbs import HostVerbs
 from mailworkers.core.explanations import Explanation
 from mailworkers.core.situations import Situation
 from mailworkers.core.states import Lane
@@ -25,26 +22,8 @@ from mailworkers.core.states import Lane
 _PAGE = 1000
 
 
-class HostOperations:
+class HostOperations(HostVerbs, HostReviews):
     """Asks and changes the stores, as the API does; connections are opened when they are needed."""
-
-    def __init__(self, command: str) -> None:
-        self._application = f"mailworkers {command}"
-        self._settings: Settings = load(os.environ)
-
-    @cached_property
-    def _conn(self) -> db.Connection:
-        return db.connect(self._settings.postgres_dsn, application=self._application)
-
-    @cached_property
-    def _observer(self) -> Observer:
-        return Observer(self._settings, self._application)
-
-    def close(self) -> None:
-        """Close what was opened."""
-        for name in ("_conn", "_observer"):
-            if name in self.__dict__:
-                self.__dict__.pop(name).close()
 
     def look(self) -> Situation:
         """Return how the whole service stands."""

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mailworkers.cli.acting import reason_option
+from mailworkers.cli.acting import dry_option, reason_option
+from mailworkers.cli.completion import complete_source
 from mailworkers.cli.composing import parse_when
 from mailworkers.cli.output import json_option, local_time, print_json, short_time
 from mailworkers.cli.reaching import api_option, operations
@@ -20,7 +21,9 @@ _LANES = {lane.label: lane for lane in Lane}
 
 @click.command()
 @click.option("--lane", type=click.Choice(list(_LANES)), help="Mail of this lane only.")
-@click.option("--source", metavar="NAME", help="Mail of this source only.")
+@click.option(
+    "--source", metavar="NAME", shell_complete=complete_source, help="Mail of this source only."
+)
 @click.option("--all", "is_all", is_flag=True, help="All mail.")
 @click.option("--until", metavar="WHEN", help="2027-01-31T08:00:00Z, or +2h from now.")
 @reason_option
@@ -56,9 +59,12 @@ def pause(
 @click.argument("pause_ids", nargs=-1, type=int, metavar="[PAUSE_ID]...")
 @click.option("--all", "is_all", is_flag=True, help="End every pause.")
 @reason_option
+@dry_option
 @api_option
 @json_option
-def resume(*, pause_ids: tuple[int, ...], is_all: bool, reason: str, as_json: bool) -> None:
+def resume(
+    *, pause_ids: tuple[int, ...], is_all: bool, reason: str, is_dry: bool, as_json: bool
+) -> None:
     """End pauses by their numbers, or all of them; what waited goes out at once.
 
     `mailworkers pauses` shows the numbers. Exit code 1 when a number is none of them.
@@ -66,7 +72,13 @@ def resume(*, pause_ids: tuple[int, ...], is_all: bool, reason: str, as_json: bo
     if is_all == bool(pause_ids):
         raise click.UsageError("say which: the numbers that `mailworkers pauses` shows, or --all")
     with operations("resume") as reached:
-        numbers = [it.pause_id for it in reached.list_pauses()] if is_all else list(pause_ids)
+        held = reached.list_pauses() if is_all or is_dry else []
+        numbers = [it.pause_id for it in held] if is_all else list(pause_ids)
+        if is_dry:
+            for found in held:
+                if found.pause_id in numbers:
+                    click.echo(f"pause {found.pause_id} would end: {_what(found)}")
+            return
         ended = {number: reached.remove_pause(number, reason) for number in numbers}
     gone = [found for found in ended.values() if found is not None]
     if as_json:

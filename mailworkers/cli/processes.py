@@ -18,6 +18,7 @@ from mailworkers.adapters.supervisor_files import (
     supervisord_environment,
 )
 from mailworkers.adapters.usable_places import usable_places
+from mailworkers.cli.output import json_option, print_json
 from mailworkers.core.errors import StoreUnavailable
 
 _SILENCE = timedelta(seconds=15)  # three missed heartbeats
@@ -46,15 +47,20 @@ def supervise() -> None:
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("role", type=click.Choice(list(SCALABLE)))
 @click.argument("processes", type=click.IntRange(0, 256))
-def scale(role: str, processes: int) -> None:
+@json_option
+def scale(*, role: str, processes: int, as_json: bool) -> None:
     """Run ROLE in so many PROCESSES from now on, also after a restart of supervisord.
 
     Processes that stay are not touched; those that go finish what they hold.
     """
     settings = load(os.environ)
+    steps: list[str] = []
     with usable_places(_places(settings)):
-        _supervisor(settings).scale(role, processes, click.echo)
-    click.echo(f"{role}: {processes}")
+        _supervisor(settings).scale(role, processes, steps.append if as_json else click.echo)
+    if as_json:
+        print_json({"role": role, "processes": processes, "steps": steps})
+    else:
+        click.echo(f"{role}: {processes}")
 
 
 @click.command()
@@ -62,14 +68,19 @@ def scale(role: str, processes: int) -> None:
 @click.option(
     "--rolling", is_flag=True, help="One by one, each only when the one before is healthy."
 )
-def restart(role: str, *, rolling: bool) -> None:
+@json_option
+def restart(*, role: str, rolling: bool, as_json: bool) -> None:
     """Restart all processes of ROLE; nothing is lost, they finish or hand back what they hold."""
     settings = load(os.environ)
     supervisor = _supervisor(settings)
+    steps: list[str] = []
+    tell = steps.append if as_json else click.echo
     if rolling:
-        supervisor.restart_rolling(role, click.echo, lambda it: is_alive(settings, role, it))
+        supervisor.restart_rolling(role, tell, lambda it: is_alive(settings, role, it))
     else:
-        supervisor.restart(role, click.echo)
+        supervisor.restart(role, tell)
+    if as_json:
+        print_json({"role": role, "steps": steps})
 
 
 def is_alive(settings: Settings, role: str, program: Program) -> bool:

@@ -70,12 +70,14 @@ def read_token() -> str | None:
     token, path = os.environ.get(TOKEN), os.environ.get(f"{TOKEN}_FILE")
     if token and path:
         raise ConfigError(f"{TOKEN} and {TOKEN}_FILE are both set; keep one of them")
-    if not path:
-        return token or None
-    try:
-        return read_secret(path)
-    except ValueError as error:
-        raise ConfigError(f"{TOKEN}_FILE: {error}") from None
+    if path:
+        try:
+            token = read_secret(path)
+        except ValueError as error:
+            raise ConfigError(f"{TOKEN}_FILE: {error}") from None
+    if token and not (token.isascii() and token.isprintable() and " " not in token):
+        raise ConfigError(f"{TOKEN} is no token: it holds a space, a line break or the like")
+    return token or None
 
 
 def next_step(error: ApiRefused | ApiUnavailable) -> str:

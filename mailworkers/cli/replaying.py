@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from mailworkers.cli.acting import actor, connected, reason_option, wake_scheduler, yes_option
+from mailworkers.cli.acting import reason_option, yes_option
 from mailworkers.cli.composing import parse_when
 from mailworkers.cli.letter_options import filter_of, wanted_options
-from mailworkers.cli.output import json_option, local_time, print_json
+from mailworkers.cli.output import json_option, print_json, short_time
+from mailworkers.cli.reaching import api_option, operations
 from mailworkers.cli.tables import print_table
 from mailworkers.core.states import Status
 
 if TYPE_CHECKING:
-    from mailworkers.adapters.store.dead_letters import DeadLetterFilter
     from mailworkers.adapters.store.replays import Replay, ReplayPlan
+    from mailworkers.cli.operations import Operations
 
 _LOOK_EVERY = 0.5  # seconds
 _PATIENCE = 15.0  # seconds without any progress, after which we say where to look
@@ -45,6 +46,7 @@ _wait_option = click.option(
 @reason_option
 @yes_option
 @_wait_option
+@api_option
 @json_option
 def replay(
     *,
@@ -66,41 +68,22 @@ def replay(
     """
     wanted = filter_of(numbers=numbers, **options)
     until = parse_when(expires_at, datetime.now(UTC)) if expires_at else None
-    plan = _plan(wanted, rate, until)
-    if is_dry and as_json:
-        print_json({"replay_id": None, "plan": plan})
-    elif is_dry or not is_sure:
-        _print_plan(plan, rate)
-    if is_dry:
-        return
-    if not plan.replayable:
-        raise click.ClickException("nothing was changed: none of them can be sent again")
-    if not is_sure:
-        click.confirm(f"send {plan.replayable} again?", abort=True, err=True)
-    ordered = _order(wanted, rate, until, reason)
-    _follow(ordered, is_watched=is_watched, as_json=as_json)
-
-
-def _plan(wanted: "DeadLetterFilter", rate: float, until: datetime | None) -> "ReplayPlan":
-    from mailworkers.adapters.store.replays import plan_replay
-
-    with connected("dead-letters replay") as conn:
-        return plan_replay(conn, wanted, rate=rate, expires_at=until)
-
-
-def _order(
-    wanted: "DeadLetterFilter", rate: float, until: datetime | None, reason: str
-) -> "Replay":
-    from mailworkers.adapters.store.replays import order_replay
-
-    with connected("dead-letters replay") as conn:
-        ordered = order_replay(
-            conn, wanted, rate=rate, actor=actor(), reason=reason, expires_at=until
-        )
-    if ordered is None:
-        raise click.ClickException("nothing was changed: none of them can be sent again any more")
-    wake_scheduler()
-    return ordered
+    with operations("dead-letters replay") as reached:
+        plan = reached.plan_replay(wanted, rate, until, reason)
+        if is_dry and as_json:
+            print_json({"replay_id": None, "plan": plan})
+        elif is_dry or not is_sure:
+            _print_plan(plan, rate)
+        if is_dry:
+            return
+        if not plan.replayable:
+            raise click.ClickException("nothing was changed: none of them can be sent again")
+        if not is_sure:
+            click.confirm(f"send {plan.replayable} again?", abort=True, err=True)
+        ordered = reached.order_replay(wanted, rate, until, reason)
+        if ordered is None:
+            raise click.ClickException("nothing was changed: none can be sent again any more")
+        _follow(reached, ordered, is_watched=is_watched, as_json=as_json)
 
 
 def _print_plan(plan: "ReplayPlan", rate: float) -> None:
@@ -117,18 +100,17 @@ def _print_plan(plan: "ReplayPlan", rate: float) -> None:
 
 @click.command()
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@api_option
 @json_option
 def replays(*, limit: int, as_json: bool) -> None:
     """Show the replays that were ordered, newest first."""
-    from mailworkers.adapters.store.replays import list_replays
-
-    with connected("dead-letters replays") as conn:
-        found = list_replays(conn, before_id=None, limit=limit)
+    with operations("dead-letters replays") as reached:
+        found = reached.list_replays(limit)
     if as_json:
         print_json(found)
     elif found:
         columns = ("replay", "ordered", "by", "status", "rate", "meant", "requeued", "left", "back")
-        print_table(columns, map(_row, found))
+        print_table(columns, map(_row, found), spare=("by", "rate"))
     else:
         click.echo("no replay was ordered")
 
@@ -136,7 +118,7 @@ def replays(*, limit: int, as_json: bool) -> None:
 def _row(found: "Replay") -> tuple[object, ...]:
     return (
         found.replay_id,
-        local_time(found.created_at),
+        short_time(found.created_at),
         found.actor,
         found.status,
         f"{found.rate:g}/s",
@@ -149,40 +131,37 @@ def _row(found: "Replay") -> tuple[object, ...]:
 
 @click.command()
 @click.argument("replay_id", type=click.IntRange(1))
+@api_option
 @json_option
 def watch(*, replay_id: int, as_json: bool) -> None:
     """Show how one replay goes, until all of it is sent on; with --json, how it stands now."""
-    found = _find(replay_id)
-    _follow(found, is_watched=not as_json, as_json=as_json)
+    with operations("dead-letters watch") as reached:
+        found = _find(reached, replay_id)
+        _follow(reached, found, is_watched=not as_json, as_json=as_json)
 
 
 @click.command("cancel-replay")
 @click.argument("replay_id", type=click.IntRange(1))
 @reason_option
 @yes_option
+@api_option
 @json_option
 def cancel_replay(*, replay_id: int, reason: str, is_sure: bool, as_json: bool) -> None:
     """Stop a replay: what it left scheduled is put back as it was, what has gone on is not."""
-    from mailworkers.adapters.store import replays as orders
-
-    found = _find(replay_id)
-    if not is_sure:
-        waiting = found.outcomes.get(Status.SCHEDULED, 0)
-        click.confirm(f"put {waiting} back that are scheduled still?", abort=True, err=True)
-    with connected("dead-letters cancel-replay") as conn:
-        stopped = orders.cancel_replay(conn, replay_id, actor=actor(), reason=reason)
-    wake_scheduler()
+    with operations("dead-letters cancel-replay") as reached:
+        found = _find(reached, replay_id)
+        if not is_sure:
+            waiting = found.outcomes.get(Status.SCHEDULED, 0)
+            click.confirm(f"put {waiting} back that are scheduled still?", abort=True, err=True)
+        stopped = reached.cancel_replay(replay_id, reason) or _unknown(replay_id)
     if as_json:
         print_json(stopped)
     else:
         click.echo(f"replay {replay_id} is being stopped: a scheduler puts the rest back")
 
 
-def _find(replay_id: int) -> "Replay":
-    from mailworkers.adapters.store.replays import find_replay
-
-    with connected("dead-letters") as conn:
-        return find_replay(conn, replay_id) or _unknown(replay_id)
+def _find(reached: "Operations", replay_id: int) -> "Replay":
+    return reached.find_replay(replay_id) or _unknown(replay_id)
 
 
 def _unknown(replay_id: int) -> NoReturn:
@@ -191,10 +170,12 @@ def _unknown(replay_id: int) -> NoReturn:
     )
 
 
-def _follow(found: "Replay", *, is_watched: bool | None, as_json: bool) -> None:
+def _follow(
+    reached: "Operations", found: "Replay", *, is_watched: bool | None, as_json: bool
+) -> None:
     """Watch a replay where that is wanted, and say how it stands."""
     if is_watched or (is_watched is None and sys.stderr.isatty()):
-        found = _watch(found)
+        found = _watch(reached, found)
     if as_json:
         print_json(found)
         return
@@ -211,7 +192,7 @@ def _summary(found: "Replay") -> str:
     return ", ".join((f"{found.matched} meant", *outcomes, *left, *back))
 
 
-def _watch(found: "Replay") -> "Replay":
+def _watch(reached: "Operations", found: "Replay") -> "Replay":
     """Show a bar on standard error until nothing of *found* is to come; return how it stands then.
 
     Ctrl-C ends the watching, not the replay.
@@ -228,7 +209,7 @@ def _watch(found: "Replay") -> "Replay":
                 click.echo("\nno progress: `mailworkers status` shows who is alive", err=True)
                 since = time.monotonic()
             time.sleep(_LOOK_EVERY)
-            found = _find(found.replay_id)
+            found = _find(reached, found.replay_id)
         bar.update(max(0, found.matched - done))
     return found
 

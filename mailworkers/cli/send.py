@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import msgspec
 
+from mailworkers.cli.completion import complete_source, complete_template
 from mailworkers.cli.composing import Wish, build_command
 from mailworkers.cli.output import json_option, print_facts, print_json
-from mailworkers.cli.posting import post_command
+from mailworkers.cli.reaching import api_option, api_url
 from mailworkers.core.states import Lane, PayloadMode
 
 if TYPE_CHECKING:
@@ -28,22 +29,32 @@ LANES = click.Choice([lane.label for lane in Lane])
 @click.option("--subject", metavar="TEXT", help="Subject line.")
 @click.option("--text", metavar="TEXT", help="Plain text body; @FILE reads it, - is stdin.")
 @click.option("--html", metavar="HTML", help="HTML body; @FILE reads it, - is stdin.")
-@click.option("--template", metavar="ID", help="Template, in place of subject, text and html.")
+@click.option(
+    "--template",
+    metavar="ID",
+    shell_complete=complete_template,
+    help="Instead of subject, text and html.",
+)
 @click.option("--var", "variables", multiple=True, metavar="NAME=TEXT", help="Or NAME:=JSON.")
 @click.option("--locale", default="en", show_default=True, help="Language of the template.")
 @click.option("--attach", multiple=True, type=READABLE, help="File to attach.")
 @click.option("--lane", type=LANES, help="Instead of the lane of the source.")
-@click.option("--source", default="api", show_default=True, help="Who is asking.")
+@click.option(
+    "--source",
+    default="api",
+    show_default=True,
+    shell_complete=complete_source,
+    help="Who is asking.",
+)
 @click.option("--key", metavar="TEXT", help="Idempotency key; sending it twice sends once.")
 @click.option("--send-at", metavar="WHEN", help="Not before: 2027-01-31T08:00:00Z, or +10m.")
 @click.option("--expires-at", metavar="WHEN", help="Not after, written the same way.")
-@click.option("--http", "url", metavar="URL", help="Post to the API there, not to the stream.")
-@click.option("--token", envvar="MAILWORKERS_TOKEN", help="API token; @FILE keeps it out of `ps`.")
+@api_option
 @json_option
-def send(*, url: str | None, token: str | None, as_json: bool, **options: Any) -> None:
+def send(*, as_json: bool, **options: Any) -> None:
     """Ask for one message to be sent, and say where to look what became of it.
 
-    By default the command goes on the Redis stream of this environment's settings; with --http it
+    By default the command goes on the Redis stream of this environment's settings; with --api it
     is posted to an API and durable when this returns.
 
     \b
@@ -51,12 +62,19 @@ def send(*, url: str | None, token: str | None, as_json: bool, **options: Any) -
     mailworkers send --to ada@example.com --template welcome --var name=Ada --locale de
     """
     fields, payload = build_command(msgspec.convert(options, Wish))
-    answer = post_command(url, token, fields, payload) if url else _put(fields, payload)
+    url = api_url()
+    answer = _post(url, fields, payload) if url else _put(fields, payload)
     if as_json:
         print_json(answer)
         return
     print_facts(answer.items())
     click.echo(f"next: mailworkers deliveries show {answer['delivery_id']}")
+
+
+def _post(url: str, fields: dict[str, str], payload: dict[str, Any]) -> dict[str, Any]:
+    from mailworkers.cli.posting import post_command
+
+    return post_command(url, fields, payload)
 
 
 def _put(fields: dict[str, str], payload: dict[str, Any]) -> dict[str, Any]:

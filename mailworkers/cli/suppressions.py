@@ -7,9 +7,10 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from mailworkers.cli.acting import LONGEST_REASON, reason_option, yes_option
+from mailworkers.cli.acting import LONGEST_REASON, dry_option, reason_option, yes_option
+from mailworkers.cli.completion import complete_source
 from mailworkers.cli.composing import canonical_of, parse_when
-from mailworkers.cli.output import json_option, print_json, short_time
+from mailworkers.cli.output import json_option, print_json, printable, progress, short_time
 from mailworkers.cli.reaching import api_option, operations
 from mailworkers.cli.tables import print_table
 
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
 EVERYTHING = "*"
 _COLUMNS = ("address", "scope", "reason", "expires_at")
 _PAGE = 1000
+_BATCH = 200
 
 _scope_option = click.option(
     "--scope",
     default=EVERYTHING,
     metavar="SOURCE",
+    shell_complete=complete_source,
     help="For mail of this source only; without it for all mail.",
 )
 
@@ -86,12 +89,35 @@ def add(
 @click.argument("addresses", nargs=-1, required=True, metavar="ADDRESS...")
 @_scope_option
 @reason_option
+@dry_option
+@yes_option
 @api_option
 @json_option
-def remove(*, addresses: tuple[str, ...], scope: str, reason: str, as_json: bool) -> None:
-    """Take addresses off the list. Exit code 1 when none of them stood there."""
+def remove(
+    *,
+    addresses: tuple[str, ...],
+    scope: str,
+    reason: str,
+    is_dry: bool,
+    is_sure: bool,
+    as_json: bool,
+) -> None:
+    """Take addresses off the list: they get mail again. Exit code 1 when none of them stood there.
+
+    It asks first: they may be there because somebody complained.
+    """
     keys = [(canonical_of(address), scope) for address in addresses]
     with operations("suppressions remove") as reached:
+        if is_dry or not is_sure:
+            there = [it for name, _ in keys for it in reached.list_suppressions(name, _PAGE)]
+            there = [it for it in there if it.scope == scope]
+            for found in there:
+                words = f"{found.canonical}: {found.reason}, by {found.created_by}"
+                click.echo(printable(words), err=not is_dry)
+            if is_dry:
+                return
+            if there:
+                click.confirm(f"take {len(there)} off the list?", abort=True, err=True)
         gone = reached.remove_suppressions(keys, reason)
     if as_json:
         print_json({"removed": gone})
@@ -107,16 +133,20 @@ def remove(*, addresses: tuple[str, ...], scope: str, reason: str, as_json: bool
 @suppressions.command("import")
 @click.argument("file", type=click.File("r", encoding="utf-8-sig"))
 @reason_option
+@dry_option
 @yes_option
 @api_option
 @json_option
-def import_(*, file: IO[str], reason: str, is_sure: bool, as_json: bool) -> None:
+def import_(*, file: IO[str], reason: str, is_dry: bool, is_sure: bool, as_json: bool) -> None:
     """Put the addresses of a CSV FILE (`-`: standard input) on the list.
 
     Its header names the columns: `address`, and if wanted `scope`, `reason` and `expires_at`; what
     `export` writes can be read back. One bad line and nothing is changed.
     """
     listings = _read(file, reason)
+    if is_dry:
+        click.echo(f"{len(listings)} would be put on the list, all of them well formed")
+        return
     if not is_sure and file is not sys.stdin:
         click.confirm(f"put {len(listings)} addresses on the list?", abort=True, err=True)
     _put(listings, reason, as_json=as_json)
@@ -137,9 +167,10 @@ def export(*, file: IO[str]) -> None:
 
 def _put(listings: "list[Listing]", reason: str, *, as_json: bool) -> None:
     changed = []
+    batches = [listings[at : at + _BATCH] for at in range(0, len(listings), _BATCH)]
     with operations("suppressions add") as reached:
-        for start in range(0, len(listings), _PAGE):
-            changed += reached.put_suppressions(listings[start : start + _PAGE], reason)
+        for batch in progress(batches, "on the list"):
+            changed += reached.put_suppressions(batch, reason)
     if as_json:
         print_json({"changed": changed})
     else:

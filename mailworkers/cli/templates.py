@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mailworkers.cli.completion import complete_template
 from mailworkers.cli.main import Failure
 from mailworkers.cli.output import json_option, print_facts, print_json, printable
 from mailworkers.cli.tables import print_table
@@ -82,7 +83,7 @@ def check(*, directory: Path | None, as_json: bool) -> None:
 
 
 @templates.command()
-@click.argument("template_id")
+@click.argument("template_id", shell_complete=complete_template)
 @click.option("--locale", default=None, help="Language, e.g. pt-BR; else the catalog's default.")
 @click.option("--all", "every", is_flag=True, help="All languages of the template.")
 @click.option("--variables", type=click.File("rb"), help="JSON object; - is standard input.")

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import click
 
-from mailworkers.cli.acting import actor, connected, reason_option, yes_option
+from mailworkers.cli.acting import actor, connected, dry_option, reason_option, yes_option
 from mailworkers.cli.composing import parse_when
 from mailworkers.cli.output import json_option, local_time, print_json
 from mailworkers.cli.tables import print_table
@@ -88,15 +88,26 @@ def list_(*, as_json: bool) -> None:
 @tokens.command()
 @click.argument("name")
 @reason_option
+@dry_option
 @yes_option
-def revoke(*, name: str, reason: str, is_sure: bool) -> None:
+@json_option
+def revoke(*, name: str, reason: str, is_dry: bool, is_sure: bool, as_json: bool) -> None:
     """End the token NAME: within a second no API process takes it any more."""
-    from mailworkers.adapters.store.tokens import revoke_token
+    from mailworkers.adapters.store.tokens import describe_tokens, revoke_token
 
+    if is_dry:
+        with connected("tokens revoke") as conn:
+            living = [it for it in describe_tokens(conn) if it.name == name and not it.revoked_at]
+        for found in living:
+            click.echo(f"{name} would be revoked; it may {', '.join(found.scopes)}")
+        return
     if not is_sure:
         click.confirm(f"revoke the token {name!r}? Its callers are refused", abort=True, err=True)
     with connected("tokens revoke") as conn:
         ended = revoke_token(conn, name, actor=actor(), reason=reason)
     if ended is None:
         raise click.ClickException(f"there is no living token {name!r}: `mailworkers tokens list`")
-    click.echo(f"{name} is revoked")
+    if as_json:
+        print_json(ended)
+    else:
+        click.echo(f"{name} is revoked")

@@ -69,7 +69,7 @@ async def get_suppressions(
 
 
 @get(
-    "/suppressions/{address:str}",
+    "/suppressions/{address:path}",
     guards=[needs("read")],
     before_request=check_query,
     operation_id="getSuppression",
@@ -79,7 +79,7 @@ async def get_suppressions(
 )
 async def get_suppression(request: WebRequest, address: Address) -> SuppressionPage:
     """List in which scopes an address is suppressed; 404 when in none."""
-    wanted = address_of(address, "address")
+    wanted = address_of(address.removeprefix("/"), "address")
     found = await backend_of(request).ask(lambda conn: _page(conn, wanted, None, None, 200))
     if not found.items:
         raise _not_listed()
@@ -96,7 +96,7 @@ def _page(
 
 
 @put(
-    "/suppressions/{address:str}",
+    "/suppressions/{address:path}",
     guards=[needs("operate")],
     before_request=check_query,
     operation_id="suppressAddress",
@@ -121,7 +121,7 @@ async def put_suppression(request: WebRequest, address: Address) -> Suppression:
     It holds for mail that was accepted already, unless a sender has it in hand.
     """
     order = await read_order(request, "reason", "scope", "expires_at_ms")
-    canonical, actor = address_of(address, "address"), principal_of(request).name
+    canonical, actor = address_of(address.removeprefix("/"), "address"), principal_of(request).name
     try:
         scope = order.text("scope", 64) or EVERYTHING
         listing = Listing(canonical, order.reason, scope, order.time("expires_at_ms"))
@@ -138,7 +138,7 @@ async def put_suppression(request: WebRequest, address: Address) -> Suppression:
 
 
 @delete(
-    "/suppressions/{address:str}",
+    "/suppressions/{address:path}",
     status_code=HTTPStatus.OK,
     guards=[needs("operate")],
     before_request=check_query,
@@ -151,7 +151,7 @@ async def delete_suppression(
     request: WebRequest, address: Address, why: WhyParameter, of_scope: Scope = None
 ) -> SuppressionPage:
     """Take an address off the list: of one scope, or without `scope` of all mail (`*`)."""
-    key = (address_of(address, "address"), of_scope or EVERYTHING)
+    key = (address_of(address.removeprefix("/"), "address"), of_scope or EVERYTHING)
     actor = principal_of(request).name
     gone = await backend_of(request).ask(
         lambda conn: remove_suppressions(conn, [key], actor=actor, reason=why)

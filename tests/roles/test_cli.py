@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,8 +20,9 @@ import redis
 from click.testing import CliRunner, Result
 
 from mailworkers.adapters.supervisor_files import ROLES
-from mailworkers.cli.main import SECTIONS, main
+from mailworkers.cli.main import main
 from mailworkers.cli.output import printable
+from mailworkers.cli.sections import SECTIONS
 from mailworkers.core.commands import Command, decode_entry
 from mailworkers.core.states import AttemptOutcome, AttemptStatus, Stage, Status
 from mailworkers.embedded.servers import Servers
@@ -107,6 +109,76 @@ def test_every_command_explains_itself(run: Run, path: tuple[str, ...]) -> None:
     assert len(result.output.split("\n\n")) >= 3
 
 
+def test_the_first_line_of_help_is_the_commands_own() -> None:
+    """It stands in a table, so that `--help` need not import what it names."""
+    context = click.Context(main)
+    for section in SECTIONS.values():
+        for name, (_, text) in section.items():
+            command = main.get_command(context, name)
+            assert command is not None
+            assert text == command.get_short_help_str(limit=200)
+
+
+def test_help_imports_nothing_that_takes_long() -> None:
+    """What a person types most must be there at once."""
+    script = (
+        "import sys\n"
+        "sys.argv = ['mailworkers', '--help']\n"
+        "from mailworkers.cli.main import main\n"
+        "main(standalone_mode=False)\n"
+        "heavy = {'psycopg', 'redis', 'rich', 'litestar', 'jinja2', 'email', 'ssl'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_what_the_shell_reads(run: Run, shell: str) -> None:
+    """A script that names our program; where there is the shell, it can read it."""
+    script = run("completion", shell).stdout
+
+    assert "mailworkers" in script
+    assert f"_MAILWORKERS_COMPLETE={shell}_complete" in script
+    if program := shutil.which(shell):
+        subprocess.run([program, "-n"], input=script.encode(), check=True)
+    assert run("completion", "tcsh").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("deliveries list --status dead", {"dead_letter"}),
+        ("pause --lane b", {"bulk"}),
+        ("send --template wel", {"welcome"}),
+        ("templates preview pass", {"password-reset"}),
+        ("send --source s", {"shop"}),
+        ("dead-letters rep", {"replay", "replays"}),
+    ],
+)
+def test_values_are_completed_too(words: str, offered: set[str]) -> None:
+    """Lanes, statuses, template ids of the catalog, sources of the settings."""
+    script = "from mailworkers.cli.main import main; main(prog_name='mailworkers')"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={
+            **os.environ,
+            "MAIL_SOURCES": "shop=normal",
+            "_MAILWORKERS_COMPLETE": "bash_complete",
+            "COMP_WORDS": f"mailworkers {words}",
+            "COMP_CWORD": str(len(words.split())),
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert {line.partition(",")[2] for line in done.stdout.splitlines()} == offered
+
+
 def test_a_mistyped_command_line_is_2(run: Run) -> None:
     """Usage errors have their own code."""
     assert run("sned").exit_code == 2
@@ -189,7 +261,8 @@ def test_shell_completion_offers_the_commands() -> None:
         check=True,
     )
 
-    assert set(found.stdout.decode().split()) == {"plain,doctor", "plain,deliveries", "plain,dkim"}
+    offered = {"plain,doctor", "plain,deliveries", "plain,dead-letters", "plain,dkim"}
+    assert set(found.stdout.decode().split()) == offered
 
 
 def test_nothing_a_terminal_would_obey_is_printed() -> None:
@@ -495,24 +568,11 @@ def test_send_posts_to_the_api_without_any_settings(intake: str, tmp_path: Path)
     Intake.answer = (202, b'{"delivery_id":"01a2","status":"queued"}')
     token = tmp_path / "token"
     token.write_text("t0k3n\n")
+    token.chmod(0o600)
 
+    options = ["send", "--to", "ada@example.com", "--subject", "s", "--text", "t", "--key", "k"]
     result = CliRunner().invoke(
-        main,
-        [
-            "send",
-            "--to",
-            "ada@example.com",
-            "--subject",
-            "s",
-            "--text",
-            "t",
-            "--key",
-            "k",
-            "--http",
-            intake,
-            "--token",
-            f"@{token}",
-        ],
+        main, [*options, "--api", intake], env={"MAIL_API_TOKEN_FILE": str(token)}
     )
 
     assert result.exit_code == 0, result.output
@@ -529,16 +589,16 @@ def test_send_posts_to_the_api_without_any_settings(intake: str, tmp_path: Path)
     [
         (409, b'{"error":{"code":"idempotency_conflict","message":"other content","details":{}}}',
          "idempotency_conflict: other content"),
-        (401, b'{"error":{"code":"unauthorized","message":"no token"}}', "give --token @FILE"),
-        (404, b"<html>", "the API answered 404"),
-        (202, b"<html>", "something else than JSON"),
+        (401, b'{"error":{"code":"unauthorized","message":"no token"}}', "set MAIL_API_TOKEN"),
+        (404, b"<html>", "is that the internal API?"),
+        (202, b"<html>", "something else than this command understands"),
     ],
 )  # fmt: skip
 def test_send_repeats_the_apis_own_words(intake: str, status: int, body: bytes, told: str) -> None:
     """An error says what is wrong, whoever found it."""
     Intake.answer = (status, body)
 
-    options = ["send", "--to", "a@b.example", "--subject", "s", "--text", "t", "--http", intake]
+    options = ["send", "--to", "a@b.example", "--subject", "s", "--text", "t", "--api", intake]
     result = CliRunner().invoke(main, options)
 
     assert result.exit_code == 1
@@ -547,7 +607,7 @@ def test_send_repeats_the_apis_own_words(intake: str, status: int, body: bytes, 
 
 def test_send_says_when_no_api_answers() -> None:
     """Not a traceback."""
-    options = ["send", "--to", "a@b.example", "--subject", "s", "--text", "t", "--http"]
+    options = ["send", "--to", "a@b.example", "--subject", "s", "--text", "t", "--api"]
     result = CliRunner().invoke(main, [*options, "http://127.0.0.1:1"])
 
     assert result.exit_code == 1

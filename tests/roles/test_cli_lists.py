@@ -53,8 +53,10 @@ def test_removing_needs_the_scope_in_which_an_address_stands(run: Run) -> None:
     """Exit code 1 says that nothing was there, and how to find where it is."""
     run("suppressions", "add", "bob@example.com", "--scope", "newsletter", *WHY)
 
-    missed = run("suppressions", "remove", "bob@example.com", *WHY)
-    removed = run("suppressions", "remove", "bob@example.com", "--scope", "newsletter", *WHY)
+    missed = run("suppressions", "remove", "bob@example.com", "--yes", *WHY)
+    removed = run(
+        "suppressions", "remove", "bob@example.com", "--scope", "newsletter", "--yes", *WHY
+    )
 
     assert missed.exit_code == 1
     assert "`mailworkers suppressions list ADDRESS`" in missed.stderr

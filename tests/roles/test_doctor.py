@@ -408,10 +408,8 @@ def test_commands_that_nobody_reads_are_found(ask: Ask, redis_client: redis.Redi
 
     found = [it for it in ask() if it.check == "service"]
 
-    assert [it.detail for it in found] == [
-        "no consumer, no scheduler, no sender, no retention, no api, no monitor is alive",
-        "1 commands unread, the oldest for 3m",
-    ]
+    assert "no consumer, no scheduler" in found[0].detail
+    assert found[1].detail.startswith("1 commands unread, the oldest for 3m")
 
 
 def test_a_broken_template_is_found_with_its_place(ask: Ask, tmp_path: Path) -> None:
