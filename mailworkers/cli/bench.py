@@ -8,7 +8,7 @@ import click
 from mailworkers.bench.commands import Mode
 from mailworkers.bench.sinks import SinkKind
 from mailworkers.cli import bench_circumstances, bench_report
-from mailworkers.cli.bench_options import load_options, setup_of, show
+from mailworkers.cli.bench_options import load_options, peers_of, setup_of, show
 
 
 @click.group()
@@ -71,7 +71,6 @@ def throughput(
     seconds for 1,000 divided by theirs.
     """
     from mailworkers.bench.commands import Load
-    from mailworkers.bench.peers.all_peers import find_peers
     from mailworkers.bench.progress import Progress
     from mailworkers.bench.scenarios import throughput as scenario
 
@@ -82,7 +81,7 @@ def throughput(
         progress=Progress(),
         has_wire=wire,
         profile=profile,
-        peers=find_peers(peers, peers_directory),
+        peers=peers_of(peers, peers_directory),
     )
     show(report, as_json=shared["as_json"])
 
