@@ -157,7 +157,7 @@ class RunningPython:
         is_producer = task == "enqueue"
         with (self._folder / "log").open("ab") as log:
             return subprocess.Popen(
-                ends_with_parent([*self._command, task], signal.SIGTERM),
+                ends_with_parent([*self._command, task], signal.SIGKILL),
                 env=environment,
                 cwd=self._folder,
                 stdin=subprocess.PIPE if is_producer else subprocess.DEVNULL,
