@@ -74,8 +74,11 @@ def throughput(
     from mailworkers.bench.progress import Progress
     from mailworkers.bench.scenarios import throughput as scenario
 
+    mode = Mode(shared["mode"])
+    if peers and mode is not Mode.RENDERED:
+        raise click.BadParameter("peers send finished text: --mode rendered", param_hint="--peers")
     report = scenario.run(
-        Load(messages, shared["size"], Mode(shared["mode"])),
+        Load(messages, shared["size"], mode),
         setup_of(shared, sink=SinkKind(sink), statistics=profile is not None),
         repeat=shared["repeat"],
         progress=Progress(),
