@@ -1,13 +1,12 @@
 """All measurements of the report, one after the other, in the sizes of the targets or a tenth."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from mailworkers.bench.commands import Load, Mode
-from mailworkers.bench.peers.all_peers import find_peers
+from mailworkers.bench.peers.peer import Peer
 from mailworkers.bench.progress import Progress
 from mailworkers.bench.report import Report
 from mailworkers.bench.scenarios import (
@@ -24,7 +23,6 @@ from mailworkers.bench.scenarios import (
     throughput,
 )
 from mailworkers.bench.testbed import Setup
-from mailworkers.core.errors import ConfigError
 
 _LARGE = 100_000  # bytes of a large message
 
@@ -50,13 +48,13 @@ Measure = Callable[[], Report]
 
 
 def measurements(
-    sizes: Sizes, setup: Setup, *, repeat: int, peers: str, cache: Path | None, progress: Progress
+    sizes: Sizes, setup: Setup, *, repeat: int, peers: Sequence[Peer], progress: Progress
 ) -> dict[str, Measure]:
     """Return every measurement by its name, in the order of the report."""
     load = Load(sizes.messages)
     plain: dict[str, Any] = {"repeat": repeat, "progress": progress}
     return {
-        "throughput": lambda: throughput.run(load, setup, **plain, peers=find_peers(peers, cache)),
+        "throughput": lambda: throughput.run(load, setup, **plain, peers=peers),
         "template": lambda: throughput.run(
             Load(sizes.messages, mode=Mode.TEMPLATE), setup, **plain, has_wire=False
         ),
@@ -78,10 +76,3 @@ def measurements(
         "memory": lambda: memory.run(memory.Soak(sizes.soak), setup, progress=progress),
         "start": lambda: start.run(setup, **plain),
     }
-
-
-def chosen(every: dict[str, Measure], names: Sequence[str]) -> dict[str, Measure]:
-    """Return the measurements of *names*, all of them without one."""
-    if unknown := [name for name in names if name not in every]:
-        raise ConfigError(f"there is no measurement {unknown[0]!r}: choose of {', '.join(every)}")
-    return {name: measure for name, measure in every.items() if not names or name in names}

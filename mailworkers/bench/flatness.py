@@ -45,6 +45,8 @@ class Flatness(msgspec.Struct, frozen=True):
             if name != self.base:
                 figures[f"ratio_{name}"] = _ratio(rate, rates[self.base])
                 figures[f"cpu_ratio_{name}"] = _ratio(costs[name], costs[self.base])
+        spent = [run.spent for runs in self.parts.values() for run in runs]
+        figures["other_cores"] = Figure.of((one.other_cores for one in spent), digits=2)
         return figures
 
 

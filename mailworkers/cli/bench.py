@@ -9,7 +9,7 @@ from mailworkers.bench.commands import Mode
 from mailworkers.bench.sinks import SinkKind
 from mailworkers.cli import bench_circumstances, bench_report
 from mailworkers.cli.bench_compose import compose
-from mailworkers.cli.bench_options import load_options, setup_of, show
+from mailworkers.cli.bench_options import load_options, peers_of, setup_of, show
 
 
 @click.group()
@@ -72,18 +72,20 @@ def throughput(
     seconds for 1,000 divided by theirs.
     """
     from mailworkers.bench.commands import Load
-    from mailworkers.bench.peers.all_peers import find_peers
     from mailworkers.bench.progress import Progress
     from mailworkers.bench.scenarios import throughput as scenario
 
+    mode = Mode(shared["mode"])
+    if peers and mode is not Mode.RENDERED:
+        raise click.BadParameter("peers send finished text: --mode rendered", param_hint="--peers")
     report = scenario.run(
-        Load(messages, shared["size"], Mode(shared["mode"])),
+        Load(messages, shared["size"], mode),
         setup_of(shared, sink=SinkKind(sink), statistics=profile is not None),
         repeat=shared["repeat"],
         progress=Progress(),
         has_wire=wire,
         profile=profile,
-        peers=find_peers(peers, peers_directory),
+        peers=peers_of(peers, peers_directory),
     )
     show(report, as_json=shared["as_json"])
 

@@ -109,6 +109,17 @@ def setup_of(shared: dict[str, Any], **more: Any) -> Any:
     )
 
 
+def peers_of(names: str, cache: Path | None) -> Any:
+    """Return the peers that `--peers` names, to be installed below *cache*."""
+    from mailworkers.bench.peers.all_peers import find_peers
+    from mailworkers.core.errors import ConfigError
+
+    try:
+        return find_peers(names, cache)
+    except ConfigError as error:
+        raise click.BadParameter(str(error), param_hint="--peers") from None
+
+
 def show(report: Any, *, as_json: bool) -> None:
     """Print *report*; the exit code says whether every message arrived exactly once."""
     from mailworkers.bench.report import as_object, doubt, facts, peer_rows, rows, verdict

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from mailworkers.cli.bench_options import setup_of, testbed_options
+from mailworkers.cli.bench_options import peers_of, setup_of, testbed_options
 from mailworkers.cli.output import print_json
 from mailworkers.cli.tables import print_table
 
@@ -65,7 +65,7 @@ def all_measurements(
     import msgspec
 
     from mailworkers.bench.collection import Collection
-    from mailworkers.bench.everything import TENTH, Sizes, chosen, measurements
+    from mailworkers.bench.everything import TENTH, Sizes, measurements
     from mailworkers.bench.progress import Progress
 
     sizes = Sizes() if full else TENTH
@@ -75,17 +75,25 @@ def all_measurements(
         sizes,
         setup_of(shared),
         repeat=shared["repeat"],
-        peers="" if peers == "none" else peers,
-        cache=peers_directory,
+        peers=[] if peers == "none" else peers_of(peers, peers_directory),
         progress=progress,
     )
-    picked = chosen(every, [name.strip() for name in only.split(",") if name.strip()])
+    picked = _chosen(every, only)
     collection = Collection(into)
     failed = _measure(picked, collection, progress)
     _show(collection, as_json=shared["as_json"])
     if failed:
         click.echo(f"mailworkers: could not be measured: {', '.join(failed)}", err=True)
         sys.exit(1)
+
+
+def _chosen(every: dict[str, Any], only: str) -> dict[str, Any]:
+    """Return the measurements that *only* names, comma-separated; all of them without one."""
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in every]:
+        text = f"there is no measurement {unknown[0]!r}: choose of {', '.join(every)}"
+        raise click.BadParameter(text, param_hint="--only")
+    return {name: measure for name, measure in every.items() if not names or name in names}
 
 
 def _measure(picked: dict[str, Any], collection: Any, progress: Any) -> list[str]:

@@ -40,6 +40,20 @@ def test_an_unknown_peer_is_refused_before_anything_starts() -> None:
     with pytest.raises(ConfigError, match="no peer 'sendmail': choose of postfix, pgqueuer"):
         find_peers("postfix,sendmail")
 
+    done = CliRunner().invoke(main, ["bench", "throughput", "--peers", "sendmail"])
+    assert done.exit_code == 2
+    assert "there is no peer 'sendmail'" in done.output
+
+
+def test_peers_are_not_compared_with_templates() -> None:
+    """They send text that is ready; a ratio to a rendered page would be one of two works."""
+    done = CliRunner().invoke(
+        main, ["bench", "throughput", "--peers", "postfix", "--mode", "template"]
+    )
+
+    assert done.exit_code == 2
+    assert "peers send finished text" in done.output
+
 
 def test_a_peer_that_cannot_be_installed_is_named_and_the_report_goes_on() -> None:
     """Somebody without the network still gets the other figures."""

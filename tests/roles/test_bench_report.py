@@ -10,23 +10,20 @@ from click.testing import CliRunner
 from mailworkers.bench.arrivals import Check
 from mailworkers.bench.budgets import BUDGETS, Bound, Budget, Line, judge
 from mailworkers.bench.collection import Collection
-from mailworkers.bench.everything import TENTH, Sizes, chosen, measurements
+from mailworkers.bench.everything import TENTH, Sizes, measurements
 from mailworkers.bench.figures import Figure
 from mailworkers.bench.plot import draw
 from mailworkers.bench.progress import Progress
 from mailworkers.bench.report import Report
 from mailworkers.bench.testbed import Setup
 from mailworkers.cli.main import main
-from mailworkers.core.errors import ConfigError
 
 ONCE = Check(expected=1, arrived=1, missing=0, doubled=0, foreign=0)
 
 
 def _every(sizes: Sizes = TENTH) -> list[str]:
-    found = measurements(
-        sizes, Setup(), repeat=1, peers="", cache=None, progress=Progress(is_silent=True)
-    )
-    return list(found)
+    silent = Progress(is_silent=True)
+    return list(measurements(sizes, Setup(), repeat=1, peers=[], progress=silent))
 
 
 def _report(**figures: float) -> Report:
@@ -126,8 +123,10 @@ def test_the_sizes_of_the_targets_are_the_defaults() -> None:
 
 
 def test_an_unknown_measurement_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no measurement 'speed': choose of throughput, template"):
-        chosen(dict.fromkeys(_every(), _report), ["speed"])
+    done = CliRunner().invoke(main, ["bench", "all", "--only", "kill,speed"])
+
+    assert done.exit_code == 2
+    assert "no measurement 'speed': choose of" in done.output
 
 
 @pytest.mark.slow

@@ -61,17 +61,18 @@ class Comparison:
 
     def facts(self) -> dict[str, PeerFacts]:
         """Return what stands beside the figures of each peer."""
-        return {
-            peer.name: PeerFacts(
-                self._versions.get(peer.name, ""),
-                peer.promise,
-                peer.settings,
-                Check.total(run.check for run in runs) if runs else None,
-                self._missing.get(peer.name, ""),
-            )
-            for peer in self._all
-            for runs in [self._runs.get(peer.name)]
-        }
+        return {peer.name: self._facts(peer) for peer in self._all}
+
+    def _facts(self, peer: Peer) -> PeerFacts:
+        missing = self._missing.get(peer.name, "")
+        runs = self._runs.get(peer.name, [])
+        return PeerFacts(
+            self._versions.get(peer.name, ""),
+            peer.promise,
+            peer.settings,
+            None if missing else Check.total(run.check for run in runs),
+            missing,
+        )
 
 
 def figures_of(

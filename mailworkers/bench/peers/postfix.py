@@ -21,7 +21,7 @@ from mailworkers.bench.arrivals import Arrival, Check
 from mailworkers.bench.peers.peer import PeerMissing, Work
 from mailworkers.bench.postfix_tools import PostfixTools, await_listener, find_tools, free_port
 from mailworkers.bench.testbed import BenchFailed, Testbed
-from mailworkers.embedded.server_commands import tail
+from mailworkers.embedded.server_commands import ends_with_parent, tail
 
 _SESSIONS_IN = 8
 _STOPPING = 20  # seconds
@@ -168,8 +168,9 @@ class RunningPostfix:
         self._work = Work("", 0, "")
 
     def __enter__(self) -> "RunningPostfix":
+        command = [str(self._tools.daemons / "master"), "-c", str(self._home / "etc"), "-d"]
         self._master = subprocess.Popen(
-            [self._tools.daemons / "master", "-c", self._home / "etc", "-d"],
+            ends_with_parent(command, signal.SIGTERM),
             env=self._tools.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

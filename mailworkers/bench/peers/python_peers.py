@@ -18,7 +18,7 @@ from mailworkers.bench.peers.peer import PeerMissing, Work
 from mailworkers.bench.peers.venvs import cache_folder, install
 from mailworkers.bench.testbed import BenchFailed, Testbed
 from mailworkers.embedded.installation import without_foreign_servers
-from mailworkers.embedded.server_commands import tail
+from mailworkers.embedded.server_commands import ends_with_parent, tail
 
 PROGRAMS = Path(__file__).resolve().parents[3] / "bench" / "peers"
 _STOPPING = 10  # seconds
@@ -157,7 +157,7 @@ class RunningPython:
         is_producer = task == "enqueue"
         with (self._folder / "log").open("ab") as log:
             return subprocess.Popen(
-                [*self._command, task],
+                ends_with_parent([*self._command, task], signal.SIGKILL),
                 env=environment,
                 cwd=self._folder,
                 stdin=subprocess.PIPE if is_producer else subprocess.DEVNULL,

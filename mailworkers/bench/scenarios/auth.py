@@ -38,6 +38,7 @@ class _Run(msgspec.Struct, frozen=True):
 
     times: Times
     bulk_rate: float
+    other_cores: float
     check: Check
 
 
@@ -66,14 +67,16 @@ def _run(testbed: Testbed, backlog: Backlog, chance: random.Random, number: int)
     batch = prepare(testbed.settings.stream, load, chance)
     with testbed.progress.step(f"run {number}: {load.messages} login codes before the backlog"):
         testbed.sink.take()
+        meter = testbed.meter()
         put_at = offer(testbed, batch, pause=1 / backlog.rate)
         testbed.await_acknowledged()
         testbed.await_count(lambda: -int(testbed.ask(_OPEN)), 0)
+        spent = meter.read()
         arrivals = testbed.sink.take()
     found = times(testbed, batch, put_at, arrivals)
     moments = [arrival.at_ns for arrival in arrivals] or [0]
     bulk_rate = rate(len(arrivals) - load.messages, max(moments) - min(moments))
-    return _Run(found, bulk_rate, _check(batch, arrivals))
+    return _Run(found, bulk_rate, spent.other_cores, _check(batch, arrivals))
 
 
 def _check(batch: Batch, arrivals: list[Arrival]) -> Check:
@@ -90,4 +93,5 @@ def _figures(runs: list[_Run], waiting: int) -> dict[str, Figure | None]:
         figures |= spread_of_times(f"auth_{name}_to_sink", spans)
     figures["bulk_per_second"] = Figure.of((run.bulk_rate for run in runs), digits=0)
     figures["bulk_waiting_at_the_end"] = Figure.of([waiting], digits=0)
+    figures["other_cores"] = Figure.of((run.other_cores for run in runs), digits=2)
     return figures

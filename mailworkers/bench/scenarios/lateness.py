@@ -36,6 +36,7 @@ class _Run(msgspec.Struct, frozen=True):
     """Milliseconds that retries were late, and whether each came."""
 
     late: list[float]
+    other_cores: float
     check: Check
 
 
@@ -70,10 +71,12 @@ def _run(testbed: Testbed, rows: Rows, title: str) -> _Run:
         # Its time is gone from the row once it is done, so it is read before.
         due = {f"<{PREFIX}{one}@example.org>": at for one, at in _due(testbed, rows.name)}
         expected = filled_ids(testbed.conn, rows.name)
+        meter = testbed.meter()
         testbed.await_arrivals(wanted, advance)
         testbed.await_settled()
+        spent = meter.read()
     arrivals = testbed.sink.take()
-    return _Run(_lateness(due, arrivals), check(expected, arrivals))
+    return _Run(_lateness(due, arrivals), spent.other_cores, check(expected, arrivals))
 
 
 def _due(testbed: Testbed, name: str) -> list[tuple[str, float]]:
@@ -93,4 +96,6 @@ def _figures(runs: dict[str, list[_Run]]) -> dict[str, Figure | None]:
     figures: dict[str, Figure | None] = {}
     for name, each in runs.items():
         figures |= spread_of_times(f"{name}_late", [run.late for run in each])
+    others = [run.other_cores for each in runs.values() for run in each]
+    figures["other_cores"] = Figure.of(others, digits=2)
     return figures
