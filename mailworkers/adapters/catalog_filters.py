@@ -78,6 +78,7 @@ def install(environment: Environment, budget: Budget) -> None:
     filters: dict[str, Any] = {
         **{name: _FILTERS[name] for name in _UNCHANGED},
         **{name: _guarded(name, guard) for name, guard in guards.items()},
+        "isolate": _isolating(budget),
         "join": _joining(budget),
         "replace": _replacing(budget),
     }
@@ -185,6 +186,17 @@ def _refuse_large(name: str, args: tuple[Any, ...]) -> None:
         size = len(arg) if isinstance(arg, str) else arg if isinstance(arg, int) else 0
         if abs(size) > _MAX_ARGUMENT:
             raise SecurityError(f"more than {_MAX_ARGUMENT} in the filter {name}")
+
+
+def _isolating(budget: Budget) -> Filter:
+    @pass_context  # as in `_guarded`
+    def isolate(_: Context, value: Any) -> str:
+        """Return *value* between marks that keep its direction to itself (UAX #9): text's `bdi`."""
+        text = "" if value is None else written(value)
+        budget.charge_text(len(text))
+        return "\u2068" + text + "\u2069" if text else ""  # adding keeps Markup what it is
+
+    return isolate
 
 
 def _joining(budget: Budget) -> Filter:

@@ -274,6 +274,7 @@ USED = {
     "{{ x.n }}{{ loop(x.c) if x.c else '' }}{% endfor %}": "12",
     "{% macro w() %}({{ caller() }}){% endmacro %}{% call w() %}in{% endcall %}": "(in)",
     "{% filter upper %}{{ text }}{% endfilter %}{% with a = 1 %}{{ a }}{% endwith %}": "XAX1",
+    "{{ text|isolate }}{{ 7|isolate }}{{ none|isolate }}": "\u2068xax\u2069\u20687\u2069",
     "{{ text is eq 'xax' }} {{ items|select('odd')|list|length }} {{ none }}": "True 2 ",
 }
 

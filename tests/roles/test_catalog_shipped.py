@@ -97,6 +97,22 @@ def test_text_and_html_say_the_same(template_id: str, locale: str) -> None:
         assert str(link["href"]) in str(made.text)
 
 
+@pytest.mark.parametrize("template_id", CATALOG.templates)
+def test_from_right_to_left_values_keep_their_order(template_id: str) -> None:
+    """An order 2026-004711 would read 004711-2026; codes and links are to be copied as they are."""
+    made = rendered(template_id, "ar")
+    lines = f"{made.subject}\n{made.text}".splitlines()
+
+    for name, value in CATALOG.templates[template_id].contract.examples().items():
+        if value and isinstance(value, str) and name != "code" and not value.startswith("https:"):
+            shown = [line for line in lines if value in line]
+            assert shown
+            assert all(f"\u2068{value}\u2069" in line for line in shown), name
+    assert not [line for line in lines if "https:" in line and "\u2068" in line]
+    html = str(made.html)
+    assert not re.search(r"[\u2066-\u2069]", html)
+
+
 @pytest.mark.parametrize("locale", sorted(LOCALES))
 def test_a_language_is_not_another_one(locale: str) -> None:
     """No page was copied and forgotten."""

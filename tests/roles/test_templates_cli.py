@@ -110,6 +110,25 @@ def test_no_catalog_at_all_is_78(run: Run, tmp_path: Path) -> None:
     assert result.stderr.startswith(f"mailworkers: {tmp_path}/nowhere: there is no such directory")
 
 
+def test_a_template_is_added_by_copying_a_folder(run: Run, catalog: Path, tmp_path: Path) -> None:
+    """Nothing else names it: it is listed, checked and shown in all its languages at once."""
+    shutil.copytree(catalog / "welcome", catalog / "invitation")
+    change("en/subject.txt", "", "{{ name }} is invited to {{ product }}\n")(catalog / "invitation")
+    shown = tmp_path / "shown"
+
+    checked = run("check", str(catalog))
+    listed = json.loads(run("list", "--dir", str(catalog), "--json").output)
+    preview = run("preview", "invitation", "--all", "--dir", str(catalog), "--output", str(shown))
+
+    assert checked.output == "6 templates, 24 pages, 0 errors, 0 warnings\n"
+    assert "invitation" in [template["template_id"] for template in listed]
+    assert preview.exit_code == 0
+    assert len(list(shown.glob("invitation.*.eml"))) == 4
+    assert (
+        b"Subject: Ada Lovelace is invited to Example" in (shown / "invitation.en.eml").read_bytes()
+    )
+
+
 def _rename(welcome: Path) -> None:
     (welcome / "ar").rename(welcome / "pt_BR")
 
