@@ -24,18 +24,18 @@ def test_a_glance_gives_the_last_answer_while_the_next_one_takes_its_time() -> N
     def read() -> int:
         number = next(answers)
         if number:
-            may_answer.wait(20)
+            may_answer.wait(60)
         return number
 
     question = Question("postgres", read, fresh=timedelta(0), kept=timedelta(seconds=60))
     first = question.glance()
     began = time.monotonic()
-    others = {question.glance() for _ in range(50)}
+    others = {question.glance() for _ in range(20)}
     took = time.monotonic() - began
     may_answer.set()
 
     assert (first, others) == (0, {0})
-    assert took < 1
+    assert took < 5
     assert eventually(lambda: question.glance() > 0, within=10)
 
 
