@@ -32,6 +32,7 @@ _QUICK = timedelta(milliseconds=500)
 _SLOW = timedelta(seconds=20)
 _SCRAPE = timedelta(seconds=2)
 _KEPT = timedelta(seconds=60)
+_AT_ONCE = 0.04  # seconds
 # Counting takes a tenth of the time at most: millions of rows must not make it the main load.
 _REST = 10.0
 
@@ -107,12 +108,14 @@ class Question(Generic[Value]):
         return answer
 
     def glance(self) -> Value:
-        """Return the last answer as long as it is kept, and let a newer one be asked meanwhile.
+        """Return the last answer as long as it is kept; a newer one only if that comes at once.
 
         Without one, wait for it as `ask` does.
         """
+        began = time.monotonic()
         self.want()
         with self._changed:
+            self._changed.wait_for(lambda: self._is_new(began), _AT_ONCE)
             answer = self._answer if self._is_kept() else None
         if answer is None or isinstance(answer, Exception):
             return self.ask()

@@ -22,6 +22,11 @@ async def read_body(request: Request[Any, Any, Any], largest: int) -> bytes:
     if (given := request.scope["state"].get(GIVEN)) is not None:
         return bytes(given)
     _check_is_json(request.headers.get("content-type", ""))
+    return await read_bytes(request, largest)
+
+
+async def read_bytes(request: Request[Any, Any, Any], largest: int) -> bytes:
+    """Return the body, whatever it is, or raise the answer 413."""
     announced = request.headers.get("content-length", "0")
     if not announced.isdecimal() or int(announced) > largest:
         raise _too_large(largest)

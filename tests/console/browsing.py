@@ -40,9 +40,10 @@ class Visitor:
     def __init__(
         self, browser: Browser, url: str, *, is_narrow: bool = False, scheme: Scheme = "light"
     ) -> None:
+        self._size = NARROW if is_narrow else WIDE
         self._context = browser.new_context(
             base_url=url,
-            viewport=NARROW if is_narrow else WIDE,  # type: ignore[arg-type]
+            viewport=self._size,  # type: ignore[arg-type]
             color_scheme=scheme,
             reduced_motion="reduce",
         )
@@ -79,6 +80,7 @@ class Visitor:
             self.page.set_viewport_size({"width": width, "height": max(height, 700)})
             self.page.wait_for_load_state("networkidle")
         self.page.screenshot(path=path, full_page=whole)
+        self.page.set_viewport_size(self._size)  # type: ignore[arg-type]
 
     def close(self) -> None:
         """Close the window and forget its cookies."""

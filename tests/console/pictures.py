@@ -14,9 +14,11 @@ from playwright.sync_api import Browser
 
 from mailworkers.adapters import db
 from mailworkers.embedded.binaries import Source
-from mailworkers.embedded.servers import start_servers
+from mailworkers.embedded.servers import Servers, start_servers
 from tests.console.browsing import Scheme, Visitor, chromium
+from tests.console.conftest import visitor_of
 from tests.console.scenes import tell_the_story
+from tests.eventually import eventually
 from tests.web.conftest import RunningApi, make_settings
 
 
@@ -39,8 +41,10 @@ def paths(found: dict[str, UUID]) -> dict[str, str]:
     }
 
 
-def take(browser: Browser, url: str, pages: dict[str, str], folder: Path) -> None:
-    """Write every page in four looks."""
+def take(
+    conn: db.Connection, browser: Browser, url: str, pages: dict[str, str], folder: Path
+) -> None:
+    """Write every page in four looks, in all of which the roles are alive."""
     looks: list[tuple[str, bool, Scheme]] = [
         ("wide-light", False, "light"),
         ("wide-dark", False, "dark"),
@@ -50,6 +54,7 @@ def take(browser: Browser, url: str, pages: dict[str, str], folder: Path) -> Non
     for look, is_narrow, scheme in looks:
         window = Visitor(browser, url, is_narrow=is_narrow, scheme=scheme)
         for name, path in pages.items():
+            conn.execute("UPDATE processes SET beat_at = clock_timestamp()")
             window.see(path)
             window.page.wait_for_load_state("load")
             settle(window)
@@ -74,14 +79,23 @@ def main(folder: Path) -> None:
             db.migrate(servers.postgres_dsn)
             with db.connect(servers.postgres_dsn) as conn:
                 found = tell_the_story(conn)
-            api = RunningApi(make_settings(servers, home), servers.postgres_dsn)
-            try:
-                with chromium() as browser:
-                    take(browser, api.url, paths(found), folder)
-            finally:
-                api.close()
+                write(conn, servers, home, found, folder)
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def write(
+    conn: db.Connection, servers: Servers, home: Path, found: dict[str, UUID], folder: Path
+) -> None:
+    """Write the pictures of what *found* names, as it is in the database of *conn*."""
+    api = RunningApi(make_settings(servers, home), servers.postgres_dsn)
+    try:
+        with visitor_of(api) as visitor:  # the past is read in portions
+            eventually(lambda: 'd="M1 ' in visitor.get("/").text, within=60)
+        with chromium() as browser:
+            take(conn, browser, api.url, paths(found), folder)
+    finally:
+        api.close()
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """Each page by HTTP: what it shows, and how it says that something is not there."""
 
+import socket
+from pathlib import Path
 from uuid import uuid4
 
 import psycopg
 import pytest
 
 from mailworkers.core.states import FINAL, Status
-from tests.console.conftest import PageClient, text_of
+from mailworkers.embedded.servers import Servers
+from tests.console.conftest import PageClient, text_of, visitor_of
 from tests.console.scenes import (
     HOSTILE,
     be_alive,
@@ -17,7 +20,7 @@ from tests.console.scenes import (
 )
 from tests.deliveries import put
 from tests.eventually import eventually
-from tests.web.conftest import Row
+from tests.web.conftest import Row, RunningApi, make_settings
 
 Connection = psycopg.Connection[Row]
 NOBODY = "/deliveries/01900000-0000-7000-8000-000000000001"
@@ -278,3 +281,28 @@ def test_an_address_that_makes_no_sense_is_told_as_a_page(pages: PageClient) -> 
     assert pages.get("/deliveries?recipient=%ff").status_code == 400
     assert pages.get(f"/deliveries/{uuid4()}").status_code == 404
     assert pages.get("/deliveries?" + "&".join("a=1" for _ in range(60))).status_code == 400
+
+
+def test_while_the_database_is_away_the_console_says_so(servers: Servers, tmp_path: Path) -> None:
+    """A page with a way on, at once; styles are served all the same."""
+    nowhere = f"postgresql://nobody@127.0.0.1:{closed_port()}/nothing"
+    api = RunningApi(make_settings(servers, tmp_path), nowhere)
+    with visitor_of(api) as pages:
+        answer = pages.get("/")
+        style = pages.get("/static/0/console.css")
+    api.close()
+
+    assert answer.status_code == 503
+    assert "Not available now The database cannot be reached now" in text_of(answer).replace(
+        "503 ", ""
+    )
+    assert style.status_code == 200
+    assert api.surprises == []
+
+
+def closed_port() -> int:
+    """Return a port on which nobody listens."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port

@@ -74,6 +74,29 @@ def test_a_timeline_tells_everything_in_order(conn: db.Connection) -> None:
     assert events[-1].words == "ended cancelled"
 
 
+def test_what_an_attempt_caused_is_told_after_it(conn: db.Connection) -> None:
+    """One statement writes attempt, dead letter and end, each by a clock read of its own."""
+    early = datetime.now(UTC) - timedelta(minutes=5)
+    dead = put(conn, Status.DEAD_LETTER, attempt_no=1, cycle_attempt=1, created_at=early)
+    conn.execute(
+        "INSERT INTO attempts (delivery_id, attempt_no, cycle_attempt, status, outcome,"
+        " lease_token, leased_by, started_at, finished_at) SELECT delivery_id, 1, 1,"
+        " 'provider_deferred', 'transient_error', delivery_id, delivery_id, finished_at -"
+        " interval '1 s', finished_at + interval '40 microseconds' FROM deliveries"
+    )
+    conn.execute(
+        "INSERT INTO dead_letters (delivery_id, cause, attempt_no, cycle_attempt, reason,"
+        " created_at) SELECT delivery_id, 'exhausted', 1, 1, 'no', finished_at -"
+        " interval '20 microseconds' FROM deliveries"
+    )
+    found = reads.find_delivery(conn, dead)
+    assert found is not None
+
+    told = [event.kind for event in timeline(conn, found)][-3:]
+
+    assert told == ["attempt_ended", "dead_letter", "ended"]
+
+
 def test_an_explanation_sees_pauses_roles_breaker_and_queue(conn: db.Connection) -> None:
     """What is said of one delivery depends on everything around it."""
     first, second = new_delivery(), new_delivery()

@@ -103,7 +103,7 @@ FROM generate_series(1, 30000, {step}) n;
 
 INSERT INTO malformed_commands (stream, stream_entry_id, failure_code, detail, raw, raw_size,
     is_complete, received_at)
-SELECT 'mail:delivery_commands', n || '-0', 'invalid_payload', 'not JSON', '\\x80', 1, true,
+SELECT 'mail:delivery_commands', n || '-0', 'invalid_json', 'not JSON', '\\x80', 1, true,
     now() - n * interval '2 minutes'
 FROM generate_series(1, 22320, {step}) n;
 

@@ -16,6 +16,8 @@ from mailworkers.core.retry import RetryPolicy
 
 SILENCE = timedelta(seconds=20)  # four heartbeats: a process that was quiet so long is not counted
 _MOST = 200
+_RANKS = {"dead_letter": 1, "ended": 2}
+_ONE_STATEMENT = timedelta(seconds=1)
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -40,8 +42,21 @@ def timeline(conn: Connection, delivery: Delivery) -> list[Event]:
     if delivery.finished_at is not None:
         words = f"ended {delivery.status}" + (f": {delivery.failure}" if delivery.failure else "")
         events.append(Event(delivery.finished_at, "ended", words, {"status": delivery.status}))
-    # What is written in one transaction may carry nearly equal times: the end comes last.
-    return sorted(events, key=lambda event: (event.at, event.kind == "ended"))
+    ends = {attempt.attempt_no: attempt.finished_at for attempt in attempts}
+    return sorted(events, key=lambda event: _place(event, ends.get(delivery.attempt_no), ends))
+
+
+def _place(
+    event: Event, last: datetime | None, ends: Mapping[int, datetime | None]
+) -> tuple[datetime, int]:
+    """Return where *event* stands: what an attempt caused comes after it.
+
+    One statement writes all of it, and reads the clock for each in an order of its own.
+    """
+    rank = _RANKS.get(event.kind, 0)
+    cause = last if event.kind == "ended" else ends.get(event.facts.get("attempt_no", 0))
+    is_later = rank and cause is not None and cause - event.at < _ONE_STATEMENT
+    return (max(event.at, cause) if is_later and cause is not None else event.at, rank)
 
 
 def _accepted(delivery: Delivery) -> Event:

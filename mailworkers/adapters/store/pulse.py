@@ -24,7 +24,7 @@ _COUNT = SPAN // STRETCH
 _UNSETTLED = 3
 # The past is read in portions, and no further once a reading took so long.
 _PORTION = 6
-_ENOUGH = timedelta(milliseconds=50)
+_ENOUGH = timedelta(milliseconds=150)
 
 
 class Stretch(msgspec.Struct, frozen=True):

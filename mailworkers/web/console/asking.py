@@ -13,7 +13,7 @@ import msgspec
 from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
-from mailworkers.web.bodies import GIVEN, read_body
+from mailworkers.web.bodies import GIVEN, read_bytes
 from mailworkers.web.console.pages import Flash, is_csrf_token, redirect
 from mailworkers.web.errors import ErrorCode, Problem
 from mailworkers.web.orders import LARGEST_BODY, WebRequest
@@ -59,7 +59,7 @@ class Form(dict[str, str]):
 
 async def read_form(request: WebRequest) -> Form:
     """Return the fields of a form of ours; 403 when it is not ours."""
-    body = await read_body(request, LARGEST_BODY)
+    body = await read_bytes(request, LARGEST_BODY)
     try:
         pairs = parse_qsl(body.decode(), max_num_fields=500, errors="strict")
     except ValueError:

@@ -156,16 +156,15 @@ def _rate(value: float) -> str:
 
 
 def _line(values: Sequence[float | None], top: float) -> str:
-    """Return a path through *values*, broken where there is none."""
-    path, is_down = [], False
-    for x, value in _placed(values):
-        if value is None:
-            is_down = False
-            continue
-        path.append(f"{'L' if is_down else 'M'}{x} {_y(value, top)}")
-        if not is_down:
-            path.append("h.01")
-        is_down = True
+    """Return a path through *values*, broken where there is none; one alone is a short stroke."""
+    path: list[str] = []
+    placed = _placed(values)
+    befores = [None, *(value for _, value in placed)]
+    afters = [*(value for _, value in placed[1:]), None]
+    for (x, value), before, after in zip(placed, befores, afters, strict=False):
+        if value is not None:
+            path.append(f"{'M' if before is None else 'L'}{x} {_y(value, top)}")
+            path.append("h-.9" if before is None and after is None else "")
     return "".join(path)
 
 

@@ -23,12 +23,14 @@ from mailworkers.web.tokens import needs
 
 # Due mail that waits longer than this has a reason somebody should know.
 _LATE_MS = 60_000
+_MAIL_STOPS_WITHOUT = {"sender", "scheduler", "consumer"}
+Kind = Literal["bad", "warn", "busy"]
 
 
 class Banner(msgspec.Struct, frozen=True):
     """Something that somebody should know now; *link* leads to where it can be looked at."""
 
-    kind: Literal["bad", "warn", "busy"]
+    kind: Kind
     title: str
     text: str
     link: str = ""
@@ -86,9 +88,10 @@ def banners(seen: Seen) -> Iterator[Banner]:
     """Yield what somebody should know now, the worst first."""
     yield from _about_the_relay(seen.processes)
     for role, alive in _roles(seen.processes):
-        if not alive and role in {"sender", "scheduler", "consumer"}:
+        if not alive:
             text = "No sign of life for a minute. supervisorctl status shows whether it runs."
-            yield Banner("bad", f"No {role} is alive", text, "roles")
+            kind: Kind = "bad" if role in _MAIL_STOPS_WITHOUT else "warn"
+            yield Banner(kind, f"No {role} is alive", text, "roles")
     for pause in seen.pauses:
         of_lane = f"lane {pause.lane}" if pause.lane else ""
         of_source = f"source {pause.source}" if pause.source else ""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from markupsafe import Markup
@@ -117,6 +118,19 @@ def capitalize_first(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+_PLACES = {
+    "delivery": "deliveries",
+    "replay": "replays",
+    "malformed command": "malformed",
+}
+
+
+def place(subject: str) -> str:
+    """Return the page below the console's that shows what the trail's *subject* names; or ""."""
+    kind, _, name = subject.rpartition(" ")
+    return f"{_PLACES[kind]}/{quote(name, safe='')}" if kind in _PLACES and name else ""
+
+
 def _plain(value: object) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
@@ -130,6 +144,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "facts": facts,
     "milliseconds": milliseconds,
     "pill": pill,
+    "place": place,
     "plural": plural,
     "size": size,
     "tone": tone,
