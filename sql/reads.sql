@@ -2,29 +2,45 @@
 
 -- name: list_deliveries
 -- (reads)
--- A page of deliveries, newest first, after a position. Not prepared: with its parameters known the
--- planner drops the conditions that are not asked for and takes the index that fits the rest.
+-- A page of deliveries, newest first, after a position: those wanted among the next so many of these
+-- statuses. Not prepared: with its parameters known the planner drops the conditions that are not
+-- asked for and takes the index that fits the rest.
 SELECT page.*, recipients.addresses
 FROM (
     SELECT delivery_id, source, lane, status, payload_mode, template_id, template_version, locale,
         cycle_attempt, attempt_no, failure,
         CASE WHEN status IN ('scheduled', 'deferred') THEN next_attempt_at END AS waits_until,
         expires_at, created_at, finished_at
-    FROM deliveries
-    WHERE (%(statuses)b::text[] IS NULL OR status = ANY (%(statuses)b::text[]))
+    FROM (
+        SELECT * FROM deliveries
+        WHERE (%(statuses)b::text[] IS NULL OR status = ANY (%(statuses)b::text[]))
+          AND (%(created_from)b::timestamptz IS NULL OR created_at >= %(created_from)b::timestamptz)
+          AND (%(created_to)b::timestamptz IS NULL OR created_at < %(created_to)b::timestamptz)
+          AND (%(before_at)b::timestamptz IS NULL
+               OR (created_at, delivery_id) < (%(before_at)b::timestamptz, %(before_id)b::uuid))
+        ORDER BY created_at DESC, delivery_id DESC LIMIT %(most)s
+    ) looked_at
+    WHERE (%(wanted_statuses)b::text[] IS NULL OR status = ANY (%(wanted_statuses)b::text[]))
       AND (%(sources)b::text[] IS NULL OR source = ANY (%(sources)b::text[]))
       AND (%(lanes)b::smallint[] IS NULL OR lane = ANY (%(lanes)b::smallint[]))
       AND (%(template_id)b::text IS NULL OR template_id = %(template_id)b::text)
-      AND (%(created_from)b::timestamptz IS NULL OR created_at >= %(created_from)b::timestamptz)
-      AND (%(created_to)b::timestamptz IS NULL OR created_at < %(created_to)b::timestamptz)
-      AND (%(before_at)b::timestamptz IS NULL
-           OR (created_at, delivery_id) < (%(before_at)b::timestamptz, %(before_id)b::uuid))
     ORDER BY created_at DESC, delivery_id DESC LIMIT %(limit)s
 ) page CROSS JOIN LATERAL (
     SELECT array_agg(r.address ORDER BY r.ordinal) AS addresses
     FROM delivery_recipients r WHERE r.delivery_id = page.delivery_id
 ) recipients
 ORDER BY page.created_at DESC, page.delivery_id DESC;
+
+-- name: deliveries_looked_at
+-- (reads)
+-- Where a page of `list_deliveries` stopped looking; no row when it has seen them all.
+SELECT created_at, delivery_id FROM deliveries
+WHERE (%(statuses)b::text[] IS NULL OR status = ANY (%(statuses)b::text[]))
+  AND (%(created_from)b::timestamptz IS NULL OR created_at >= %(created_from)b::timestamptz)
+  AND (%(created_to)b::timestamptz IS NULL OR created_at < %(created_to)b::timestamptz)
+  AND (%(before_at)b::timestamptz IS NULL
+       OR (created_at, delivery_id) < (%(before_at)b::timestamptz, %(before_id)b::uuid))
+ORDER BY created_at DESC, delivery_id DESC OFFSET %(most)s - 1 LIMIT 1;
 
 -- name: list_deliveries_to
 -- (reads)

@@ -27,6 +27,8 @@ FIELDS = (
 )
 _ENTRY_FIELDS = {name.encode(): name for name in (*FIELDS, "payload_json")}
 _BODY_FIELDS = frozenset((*FIELDS, "payload"))
+# An entry of the stream has no other way to say nothing; JSON has null.
+_NEVER_EMPTY = frozenset({"delivery_id", "idempotency_key", "lane"})
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECONDS = re.compile(r"[0-9]{1,15}", re.ASCII)
@@ -61,6 +63,8 @@ def body_texts(body: Mapping[str, object]) -> dict[str, str]:
     for name, value in body.items():
         if name not in _BODY_FIELDS:
             raise unknown_field(name)
+        if value == "" and name in _NEVER_EMPTY:
+            raise missing_field(name, "is empty: fill it or leave it out")
         if value is None or value == "" or name == "payload":
             continue
         if isinstance(value, str):

@@ -38,7 +38,7 @@ class CommandBody(
     `idempotency_key` may be given as the header `Idempotency-Key` instead.
     """
 
-    source: str = "api"
+    source: str | None = "api"
     idempotency_key: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
     delivery_id: UUID | None = None
     requested_at_ms: Milliseconds | None = None

@@ -1,12 +1,13 @@
 """The internal API put together: routes, errors, the gate before them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from http import HTTPStatus
 from typing import Any
 
-from litestar import Litestar, Router
+from litestar import Litestar, Response, Router, route
 from litestar.datastructures import State
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
-from litestar.types import ControllerRouterHandler
 
 from mailworkers.adapters.store.pool import Pool
 from mailworkers.web.backend import Backend
@@ -35,7 +36,7 @@ from mailworkers.web.suppressions import (
 from mailworkers.web.tokens import Tokens
 from mailworkers.web.verbs import cancel_delivery, requeue_delivery
 
-ROUTES: tuple[ControllerRouterHandler, ...] = (
+ROUTES: tuple[HTTPRouteHandler, ...] = (
     create_login_code_delivery,
     create_delivery,
     create_deliveries,
@@ -82,9 +83,27 @@ def litestar_app(state: State, openapi_config: OpenAPIConfig | None = None) -> L
     """Return the routes without the gate."""
     handlers: dict[int | type[Exception], Any] = {Exception: respond}
     return Litestar(
-        [Router(PREFIX, route_handlers=ROUTES)],
+        [Router(PREFIX, route_handlers=[*_options_of(ROUTES), *ROUTES])],
         state=state,
         exception_handlers=handlers,
         openapi_config=openapi_config,
         logging_config=None,
     )
+
+
+def _options_of(routes: Sequence[HTTPRouteHandler]) -> Iterator[HTTPRouteHandler]:
+    """Yield what answers OPTIONS on each path: the framework would name one handler's methods."""
+    methods: dict[str, set[str]] = {}
+    for handler in routes:
+        for path in handler.paths:
+            methods.setdefault(path, {"OPTIONS"}).update(map(str, handler.http_methods))
+    for path, known in methods.items():
+        yield _options(path, ", ".join(sorted(known)))
+
+
+def _options(path: str, allowed: str) -> HTTPRouteHandler:
+    @route(path, http_method="OPTIONS", status_code=HTTPStatus.NO_CONTENT, include_in_schema=False)
+    async def get_options() -> Response[None]:
+        return Response(None, headers={"Allow": allowed})
+
+    return get_options

@@ -11,6 +11,7 @@ from litestar import Response, get
 from litestar.params import PathParameter, QueryParameter
 
 from mailworkers.adapters.store import reads
+from mailworkers.adapters.store.delivery_pages import page_deliveries
 from mailworkers.adapters.store.operator_actions import record_action
 from mailworkers.adapters.store.pool import Connection
 from mailworkers.adapters.store.reads import LANES, Delivery, DeliveryFilter, Position
@@ -83,7 +84,8 @@ async def get_deliveries(
     """List deliveries, newest first.
 
     A page neither skips nor repeats what was there when the first one was read, whatever comes in
-    meanwhile.
+    meanwhile. With filters a page may be short, even empty, and still have a `next_cursor`: it ends
+    after 10,000 that were looked at.
     """
     wanted = DeliveryFilter(
         statuses=tuple(status or ()),
@@ -112,11 +114,11 @@ def _page(
     before: Position | None,
     limit: int,
 ) -> DeliveryPage:
-    """Read one row more than is shown: it tells whether there is another page."""
     if address is None:
-        rows = reads.list_deliveries(conn, wanted, before=before, limit=limit + 1)
-    else:
-        rows = reads.list_deliveries_to(conn, address, wanted, before=before, limit=limit + 1)
+        found = page_deliveries(conn, wanted, before=before, limit=limit)
+        return DeliveryPage(found.items, write_cursor(found.next) if found.next else None)
+    # One row more than is shown tells whether there is another page.
+    rows = reads.list_deliveries_to(conn, address, wanted, before=before, limit=limit + 1)
     items = rows[:limit]
     if len(rows) == len(items):
         return DeliveryPage(items, None)

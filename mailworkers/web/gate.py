@@ -31,7 +31,6 @@ MOST_AT_ONCE = 256
 _SINGLE = frozenset(
     {b"host", b"origin", b"authorization", b"content-type", b"content-length", b"idempotency-key"}
 )
-_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _ALWAYS = [
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -88,8 +87,6 @@ class Gate:
         else:
             _check_is_local(scope, headers)
             principal = LOCAL
-        if scope["method"] in _WITH_BODY:
-            _check_is_json(headers.get(b"content-type", b""))
         return principal
 
 
@@ -142,17 +139,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _check_is_json(content_type: bytes) -> None:
-    media_type, _, parameters = content_type.decode("latin-1").lower().partition(";")
-    charset = parameters.replace(" ", "").replace('"', "")
-    if media_type.strip() != "application/json" or charset not in ("", "charset=utf-8"):
-        raise Problem(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            ErrorCode.UNSUPPORTED_MEDIA_TYPE,
-            "the body must be application/json in UTF-8",
-        )
 
 
 def _with_headers(send: Send) -> Send:

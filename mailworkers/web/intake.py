@@ -8,6 +8,7 @@ from litestar import Request, Response, post
 
 from mailworkers.core.commands import MAX_BODY, Command, Refusal, decode_body
 from mailworkers.core.fields import traceparent_of
+from mailworkers.core.refusals import missing_field
 from mailworkers.web.accepting import Accepted, Acceptor, Result
 from mailworkers.web.answers import (
     AcceptedDelivery,
@@ -97,6 +98,8 @@ async def create_delivery(request: WebRequest) -> Response[AcceptedDelivery]:
 def idempotency_key(request: WebRequest) -> str | None:
     """Return the header Idempotency-Key, None when it was not given."""
     key = request.headers.get(KEY)
+    if key == "":
+        raise refused(missing_field(KEY, "is empty").refusal())
     if key is not None and not key.isascii():
         raise bad_parameter(KEY, "is not ASCII")
     return key

@@ -14,6 +14,7 @@ from mailworkers.core.strictjson import parse
 SOURCE = "authsession"
 TEMPLATE = "login-code"
 FIELDS = ("email", "code", "locale")
+_LONGEST = {"email": 1000, "code": 255, "locale": 100}
 KEY = "Idempotency-Key"
 
 # Where in the payload that is made of it each field ends up.
@@ -52,6 +53,8 @@ def _read(body: bytes) -> dict[str, str]:
             raise missing_field(name)
         if not isinstance(given[name], str):
             raise bad_value(name, "is not a string")
+        if len(given[name]) > _LONGEST[name]:
+            raise bad_value(name, f"is longer than {_LONGEST[name]} characters")
     return given
 
 

@@ -17,6 +17,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.routes import HTTPRoute
 
+from mailworkers.core.payloads import RenderedPayload, TemplatePayload
 from mailworkers.core.refusals import FailureCode
 from mailworkers.web.answers import BatchRequest, RenderedCommand, TemplateCommand
 from mailworkers.web.app import litestar_app
@@ -187,7 +188,18 @@ def _schemas(handlers: list[HTTPRouteHandler]) -> Json:
     _, schemas = msgspec.json.schema_components(ordered, ref_template=_SCHEMAS + "{name}")
     either = _one_of((RenderedCommand, TemplateCommand))
     schemas[BatchRequest.__name__]["properties"]["deliveries"]["items"] = either
+    for kind in (RenderedPayload, TemplatePayload):
+        _allow_nothing(schemas[kind.__name__])
     return {name: _described(schemas[name]) for name in sorted(schemas)}
+
+
+def _allow_nothing(schema: Json) -> None:
+    """Say of an object's optional fields that null is as good as leaving them out."""
+    for name in schema["properties"].keys() - set(schema.get("required", ())):
+        field = schema["properties"][name]
+        if {"type": "null"} not in field.get("anyOf", ()):
+            kept = {key: field.pop(key) for key in ("default", "description") if key in field}
+            schema["properties"][name] = {"anyOf": [field, {"type": "null"}], **kept}
 
 
 def _described(schema: Json) -> Json:

@@ -16,12 +16,14 @@ from psycopg.conninfo import make_conninfo
 
 from mailworkers.adapters import db, store
 from mailworkers.adapters.store import Leased, reads, retention
-from mailworkers.adapters.store.dead_letters import DeadLetterFilter
+from mailworkers.adapters.store.dead_letters import DeadLetterFilter, list_dead_letters
+from mailworkers.adapters.store.delivery_pages import page_deliveries
 from mailworkers.adapters.store.pool import Pool
 from mailworkers.adapters.store.reads import DeliveryFilter, Position
 from mailworkers.core.settlement import RecipientEnd, Settlement
 from mailworkers.core.states import (
     MOVES,
+    REQUEUEABLE,
     AttemptOutcome,
     AttemptStatus,
     Lane,
@@ -361,13 +363,15 @@ def _replay(conn: db.Connection) -> Act:
 
 def _undo_replay(conn: db.Connection) -> Act:
     _replay(conn)()
+    rows = db.run(conn, "hold_replayed", replay_id=1, walked_id=0, limit=BATCH)
+    numbers = [number for number, _ in rows]
+    return lambda: len(db.run(conn, "undo_replay", replay_id=1, dead_letter_ids=numbers))
 
-    def act() -> int:
-        rows = db.run(conn, "hold_replayed", replay_id=1, walked_id=0, limit=BATCH)
-        numbers = [number for number, _ in rows]
-        return len(db.run(conn, "undo_replay", replay_id=1, dead_letter_ids=numbers))
 
-    return act
+def _hold_replayed(conn: db.Connection) -> Act:
+    _replay(conn)()
+    place = {"replay_id": 1, "walked_id": 0, "limit": BATCH}
+    return lambda: len(db.run(conn, "hold_replayed", **place))
 
 
 def _walk_dead_letters(conn: db.Connection) -> Act:
@@ -453,6 +457,7 @@ WORK: dict[str, Case] = {
     "requeue": _requeue,
     "replay": _replay,
     "undo_replay": _undo_replay,
+    "hold_replayed": _hold_replayed,
     "walk_dead_letters": _walk_dead_letters,
     "next_due": _next_due,
     "beat": _beat,
@@ -530,11 +535,17 @@ _A_DAY = DeliveryFilter(
     created_to=datetime.now(UTC) - timedelta(days=8),
 )
 _A_PLACE = Position(datetime.now(UTC) - timedelta(days=9), UUID(int=0))
+_SEVERAL = DeliveryFilter(statuses=(Status.SENT, Status.FAILED, Status.SENDING))
+_ANY_LETTER = DeadLetterFilter()
 _TROUBLE = DeliveryFilter(statuses=(Status.UNCERTAIN, Status.DEAD_LETTER))
 
 
 def _list(wanted: DeliveryFilter, before: Position | None = None) -> Case:
     return lambda conn: lambda: len(reads.list_deliveries(conn, wanted, before=before, limit=BATCH))
+
+
+def _page(wanted: DeliveryFilter) -> Case:
+    return lambda c: lambda: len(page_deliveries(c, wanted, before=None, limit=BATCH).items)
 
 
 def _list_deliveries_to(conn: db.Connection) -> Act:
@@ -559,7 +570,12 @@ QUESTIONS: dict[str, tuple[Case, int]] = {
     "list_deliveries further down": (_list(DeliveryFilter(), _A_PLACE), BATCH),
     "list_deliveries of a day": (_list(_A_DAY), BATCH),
     "list_deliveries in trouble": (_list(_TROUBLE), BATCH),
+    "page_deliveries of several kinds": (_page(_SEVERAL), BATCH),
     "list_deliveries_to": (_list_deliveries_to, 3),
+    "list_dead_letters": (
+        lambda c: lambda: len(list_dead_letters(c, _ANY_LETTER, before=None, limit=BATCH).items),
+        BATCH,
+    ),
     "find_delivery": (_of_a_delivery(reads.find_delivery), 1),
     "list_recipients": (_of_a_delivery(reads.list_recipients), 1),
     "list_attempts": (
@@ -579,6 +595,50 @@ def test_a_page_reads_what_it_shows(web_conn: db.Connection, name: str) -> None:
     """However much there is, a page takes as long as its rows."""
     case, least = QUESTIONS[name]
     _check(web_conn, case, least=least)
+
+
+_NOTHING = {
+    "of a template": DeliveryFilter(template_id="nobody-has-this"),
+    "of a source": DeliveryFilter(sources=("nobody",)),
+    "of a source, in trouble": DeliveryFilter(sources=("nobody",), statuses=tuple(REQUEUEABLE)),
+    "cancelled, of a source": DeliveryFilter(sources=("nobody",), statuses=(Status.CANCELLED,)),
+    "sending, of a source": DeliveryFilter(sources=("nobody",), statuses=(Status.SENDING,)),
+    "of a day": DeliveryFilter(
+        sources=("nobody",), created_from=_A_DAY.created_from, created_to=_A_DAY.created_to
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(_NOTHING))
+def test_a_filter_that_nothing_passes_does_not_walk_the_table(
+    web_conn: db.Connection, name: str
+) -> None:
+    """A page looks at ten thousand, once for what is wanted and once for where that ended."""
+
+    def act() -> int:
+        return len(page_deliveries(web_conn, _NOTHING[name], before=None, limit=BATCH).items)
+
+    with _plans(web_conn) as plans:
+        found, work = _measure(web_conn, act)
+
+    assert found == 0
+    assert not work.walked, plans
+    assert work.rows <= 2 * 2 * 10_100, plans
+
+
+def test_dead_letters_that_nothing_is_wanted_of_are_not_all_read(web_conn: db.Connection) -> None:
+    """A page looks at five thousand of them, and looks those deliveries up."""
+    wanted = DeadLetterFilter(sources=("nobody",))
+
+    def act() -> int:
+        return len(list_dead_letters(web_conn, wanted, before=None, limit=BATCH).items)
+
+    with _plans(web_conn) as plans:
+        found, work = _measure(web_conn, act)
+
+    assert found == 0
+    assert not work.walked, plans
+    assert work.rows <= 6 * 5_050, plans
 
 
 def test_the_age_of_the_oldest_is_found_without_counting(web_conn: db.Connection) -> None:

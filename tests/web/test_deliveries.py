@@ -328,3 +328,12 @@ def test_an_administrator_who_reads_auth_mail_leaves_a_line_in_the_audit_trail(
     assert (refused.status_code, shown.status_code) == (403, 200)
     rows = conn.execute("SELECT actor, action, subject FROM operator_actions").fetchall()
     assert rows == [("boss", "read_content", f"delivery {delivery_id}")]
+
+
+@pytest.mark.parametrize("query", [{"to": "0.5"}, {"from": "null"}, {"to": "1770000000"}])
+def test_a_time_is_a_date_with_a_time(client: httpx.Client, query: dict[str, str]) -> None:
+    """Not a number, which somebody may mean as milliseconds, nor `null`, which is no filter."""
+    answer = client.get("/deliveries", params=query)
+
+    assert answer.status_code == 400
+    assert error_of(answer)["details"] == {"path": next(iter(query))}

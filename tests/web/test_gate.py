@@ -308,3 +308,18 @@ def test_a_new_token_counts_and_a_revoked_one_stops_within_two_seconds(
         )
         # The last valid token is gone; the door stays closed.
         assert api.get("/deliveries").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [("/deliveries", "GET, OPTIONS, POST"), ("/pauses/1", "DELETE, OPTIONS")],
+)
+def test_options_names_every_method_of_a_path(
+    client: httpx.Client, path: str, methods: str
+) -> None:
+    """RFC 9110 section 9.3.7; and so does the answer to one it does not know."""
+    asked, wrong = client.options(path), client.patch(path)
+
+    assert (asked.status_code, asked.headers["allow"]) == (204, methods)
+    assert wrong.status_code == 405
+    assert sorted(wrong.headers["allow"].split(", ")) == methods.split(", ")

@@ -406,3 +406,20 @@ def test_many_callers_with_the_same_keys_make_one_delivery_a_key(
         ids.setdefault(body["idempotency_key"], set()).add(answer.json()["delivery_id"])
     assert all(len(found) == 1 for found in ids.values())
     assert only_row(conn, "SELECT count(*) FROM deliveries") == (20,)
+
+
+@pytest.mark.parametrize(("name", "longest"), [("email", 1000), ("code", 255), ("locale", 100)])
+def test_a_login_code_has_limits(client: httpx.Client, name: str, longest: int) -> None:
+    """Those of the description; the field is named."""
+    body = {"email": "ada@example.com", "code": "1", "locale": "en", name: "0" * (longest + 1)}
+
+    answer = client.post("/login-code-deliveries", json=body, headers={"Idempotency-Key": "k"})
+
+    assert (answer.status_code, error_of(answer)["details"]) == (400, {"path": name})
+
+
+def test_an_empty_key_is_refused(client: httpx.Client) -> None:
+    """Whoever sends the header means something by it."""
+    answer = client.post("/deliveries", json=command(), headers={"Idempotency-Key": ""})
+
+    assert (answer.status_code, error_of(answer)["details"]) == (400, {"path": "Idempotency-Key"})

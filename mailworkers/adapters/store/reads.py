@@ -27,6 +27,7 @@ from mailworkers.core.states import (
 
 Time = Annotated[datetime, Meta(tz=True)]
 LANES = {lane.label: lane for lane in Lane}
+_ALL = 2**31 - 1
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -55,6 +56,17 @@ class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
     template_id: str | None = None
     created_from: datetime | None = None
     created_to: datetime | None = None
+
+    def parameters(self) -> dict[str, object]:
+        """Return this as the statements that list deliveries take it."""
+        return {
+            "statuses": [str(status) for status in self.statuses] or None,
+            "sources": list(self.sources) or None,
+            "lanes": [int(lane) for lane in self.lanes] or None,
+            "template_id": self.template_id,
+            "created_from": self.created_from,
+            "created_to": self.created_to,
+        }
 
 
 class DeliverySummary(msgspec.Struct, frozen=True):
@@ -150,8 +162,12 @@ class TokenRow(msgspec.Struct, frozen=True):
 def list_deliveries(
     conn: Connection, wanted: DeliveryFilter, *, before: Position | None, limit: int
 ) -> list[DeliverySummary]:
-    """Return up to *limit* deliveries older than *before*, newest first, whoever they are for."""
-    return _list(conn, "list_deliveries", wanted, before, limit, {})
+    """Return up to *limit* deliveries older than *before*, newest first, whoever they are for.
+
+    It looks until it has found so many, however long that takes: see `delivery_pages`.
+    """
+    parameters = {**wanted.parameters(), "wanted_statuses": None, "most": _ALL}
+    return list_as(conn, "list_deliveries", parameters, before, limit)
 
 
 def list_deliveries_to(
@@ -163,28 +179,23 @@ def list_deliveries_to(
     limit: int,
 ) -> list[DeliverySummary]:
     """Return the same of the deliveries for one recipient."""
-    return _list(conn, "list_deliveries_to", wanted, before, limit, {"canonical": canonical})
+    parameters = {**wanted.parameters(), "canonical": canonical}
+    return list_as(conn, "list_deliveries_to", parameters, before, limit)
 
 
-def _list(
+def list_as(
     conn: Connection,
     statement: str,
-    wanted: DeliveryFilter,
+    parameters: dict[str, object],
     before: Position | None,
     limit: int,
-    more: dict[str, object],
 ) -> list[DeliverySummary]:
+    """Return what a *statement* that lists deliveries finds, with a plan of its own."""
     parameters = {
-        "statuses": [str(status) for status in wanted.statuses] or None,
-        "sources": list(wanted.sources) or None,
-        "lanes": [int(lane) for lane in wanted.lanes] or None,
-        "template_id": wanted.template_id,
-        "created_from": wanted.created_from,
-        "created_to": wanted.created_to,
+        **parameters,
         "before_at": before and before.created_at,
         "before_id": before and before.delivery_id,
         "limit": limit,
-        **more,
     }
     with translated():
         rows = conn.execute(SQL[statement], parameters, prepare=False, binary=True).fetchall()
