@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mailworkers.adapters.setting_forms import split_address
-from mailworkers.adapters.setting_table import LONGEST_SOCKET, NAMES
+from mailworkers.adapters.setting_table import CLIENT_NAMES, LONGEST_SOCKET, NAMES
 from mailworkers.core.addresses import domain
 from mailworkers.core.dkim import signing_domain
 
@@ -55,7 +55,7 @@ def find_unknown(environ: Mapping[str, str]) -> list[str]:
     for name in sorted(environ):
         if name in RETIRED:
             lines.append(f"{name} is no longer read: {RETIRED[name]}")
-        elif name.startswith("MAIL_") and name not in NAMES:
+        elif name.startswith("MAIL_") and name not in NAMES | CLIENT_NAMES:
             close = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.8)
             hint = f"did you mean {close[0]}?" if close else "`mailworkers config` lists all names"
             lines.append(f"{name} is not a known setting: {hint}")

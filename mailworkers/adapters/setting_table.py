@@ -233,3 +233,5 @@ NAMES = frozenset(
     for setting in TABLE
     for name in (setting.name, *([f"{setting.name}_FILE"] if setting.is_secret else []))
 )
+# What the command line reads where it works through the API: no settings of a role, nor unknown.
+CLIENT_NAMES = frozenset({"MAIL_API_URL", "MAIL_API_TOKEN", "MAIL_API_TOKEN_FILE"})

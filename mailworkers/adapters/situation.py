@@ -85,6 +85,8 @@ def _read_stream(client: Any, name: str) -> StreamView:
     """Return what waits on the stream; commands this account may not use leave a gap."""
     client.ping()
     try:
+        if client.info("replication").get("role") == "slave":
+            raise StoreUnavailable(REDIS, "it is a replica: nothing can be put there")
         if not client.exists(name):
             return StreamView(name, waiting=0)
         group = _group(client.xinfo_groups(name))

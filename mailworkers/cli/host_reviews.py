@@ -1,27 +1,13 @@
 """Reviews on the stores of this host: dead letters, their replays, refused entries."""
 
-from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Protocol, TypeVar
 
 from mailworkers.adapters.store import dead_letters, malformed, replays
 from mailworkers.adapters.store.dead_letters import DeadLetter, DeadLetterFilter
 from mailworkers.adapters.store.malformed import MalformedCommand, MalformedFilter
-from mailworkers.adapters.store.reads import NumberedPosition
 from mailworkers.adapters.store.replays import Replay, ReplayPlan
 from mailworkers.cli.acting import actor, wake_scheduler
-from mailworkers.cli.host_stores import HostStores
-
-Item = TypeVar("Item", covariant=True)
-
-
-class _Page(Protocol[Item]):
-    """Part of a list, as the store gives it."""
-
-    @property
-    def items(self) -> Sequence[Item]: ...
-    @property
-    def next(self) -> NumberedPosition | None: ...
+from mailworkers.cli.host_stores import HostStores, all_pages
 
 
 class HostReviews(HostStores):
@@ -29,7 +15,7 @@ class HostReviews(HostStores):
 
     def list_dead_letters(self, wanted: DeadLetterFilter, limit: int) -> list[DeadLetter]:
         """Return up to *limit* dead letters, newest first."""
-        return _all_pages(
+        return all_pages(
             lambda before, left: dead_letters.list_dead_letters(
                 self._conn, wanted, before=before, limit=left
             ),
@@ -82,7 +68,7 @@ class HostReviews(HostStores):
 
     def list_malformed(self, wanted: MalformedFilter, limit: int) -> list[MalformedCommand]:
         """Return up to *limit* refused entries, newest first."""
-        return _all_pages(
+        return all_pages(
             lambda before, left: malformed.list_malformed(
                 self._conn, wanted, before=before, limit=left
             ),
@@ -92,18 +78,3 @@ class HostReviews(HostStores):
     def find_malformed(self, number: int) -> MalformedCommand | None:
         """Return one refused entry, without what stood in it."""
         return malformed.find_malformed(self._conn, number)
-
-
-def _all_pages(
-    read: Callable[[NumberedPosition | None, int], _Page[Item]], limit: int
-) -> list[Item]:
-    """Return up to *limit* items; a page may be short with more to follow."""
-    found: list[Item] = []
-    before: NumberedPosition | None = None
-    while len(found) < limit:
-        page = read(before, limit - len(found))
-        found += page.items
-        before = page.next
-        if before is None:
-            break
-    return found

@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from mailworkers.cli.output import cut
+
 _ENTER = "\x1b[?1049h\x1b[?25l\x1b[2J"
 _LEAVE = "\x1b[?25h\x1b[?1049l"
 _HOME, _END_OF_LINE, _END_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
@@ -65,10 +67,11 @@ class LiveScreen:
 
     def draw(self, lines: Sequence[str]) -> None:
         """Show *lines*, none wider than the screen; what is below it is counted, not shown."""
-        _, height = self.size
+        width, height = self.size
         shown = list(lines[:height])
         if len(lines) > height:
-            shown[-1] = f"... {len(lines) - height + 1} more lines: make the window taller"
+            missing = len(lines) - height + 1
+            shown[-1] = cut(f"... {missing} more lines: make the window taller", width)
         body = f"{_END_OF_LINE}\n".join(shown) + _END_OF_LINE + _END_OF_SCREEN
         self._write(_HOME + body)
 

@@ -8,12 +8,14 @@ import msgspec
 
 from mailworkers.adapters.policies import retry_policies
 from mailworkers.adapters.store import histories, pauses, reads, suppressions
+from mailworkers.adapters.store.delivery_pages import page_deliveries
 from mailworkers.adapters.store.histories import Event
 from mailworkers.adapters.store.pauses import Pause
 from mailworkers.adapters.store.reads import Attempt, Delivery, DeliveryFilter, DeliverySummary
 from mailworkers.adapters.store.suppressions import Key, Listing, Suppression
 from mailworkers.cli.acting import actor, wake_senders
 from mailworkers.cli.host_reviews import HostReviews
+from mailworkers.cli.host_stores import all_pages
 from mailworkers.cli.host_verbs import HostVerbs
 from mailworkers.core.explanations import Explanation
 from mailworkers.core.situations import Situation
@@ -34,7 +36,10 @@ class HostOperations(HostVerbs, HostReviews):
     ) -> list[DeliverySummary]:
         """Return up to *limit* deliveries, newest first."""
         if canonical is None:
-            return reads.list_deliveries(self._conn, wanted, before=None, limit=limit)
+            return all_pages(
+                lambda before, left: page_deliveries(self._conn, wanted, before=before, limit=left),
+                limit,
+            )
         return reads.list_deliveries_to(self._conn, canonical, wanted, before=None, limit=limit)
 
     def find_delivery(self, delivery_id: UUID) -> Delivery | None:

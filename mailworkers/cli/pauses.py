@@ -75,9 +75,7 @@ def resume(
         held = reached.list_pauses() if is_all or is_dry else []
         numbers = [it.pause_id for it in held] if is_all else list(pause_ids)
         if is_dry:
-            for found in held:
-                if found.pause_id in numbers:
-                    click.echo(f"pause {found.pause_id} would end: {_what(found)}")
+            _tell_dry([found for found in held if found.pause_id in numbers], as_json=as_json)
             return
         ended = {number: reached.remove_pause(number, reason) for number in numbers}
     gone = [found for found in ended.values() if found is not None]
@@ -91,6 +89,14 @@ def resume(
         raise click.ClickException(
             f"there is no pause {', '.join(map(str, missing))}; `mailworkers pauses` shows them all"
         )
+
+
+def _tell_dry(ending: "list[Pause]", *, as_json: bool) -> None:
+    if as_json:
+        print_json({"would_end": ending})
+        return
+    for found in ending:
+        click.echo(f"pause {found.pause_id} would end: {_what(found)}")
 
 
 @click.command()

@@ -111,6 +111,9 @@ def remove(
         if is_dry or not is_sure:
             there = [it for name, _ in keys for it in reached.list_suppressions(name, _PAGE)]
             there = [it for it in there if it.scope == scope]
+            if is_dry and as_json:
+                print_json({"would_remove": there})
+                return
             for found in there:
                 words = f"{found.canonical}: {found.reason}, by {found.created_by}"
                 click.echo(printable(words), err=not is_dry)
@@ -144,6 +147,9 @@ def import_(*, file: IO[str], reason: str, is_dry: bool, is_sure: bool, as_json:
     `export` writes can be read back. One bad line and nothing is changed.
     """
     listings = _read(file, reason)
+    if is_dry and as_json:
+        print_json({"would_put": listings})
+        return
     if is_dry:
         click.echo(f"{len(listings)} would be put on the list, all of them well formed")
         return

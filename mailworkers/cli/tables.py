@@ -12,7 +12,8 @@ from mailworkers.cli.output import WIDEST, cut, printable, terminal_width, width
 
 _GAP = "  "
 _LEAST = 6  # columns that a cell keeps when others need room
-_READABLE = 12  # columns that a cell wants before others are left out for it
+_READABLE = 16  # columns that a cell wants before others are left out for it
+_LEGIBLE = 32  # and one that is wrapped
 
 
 # Keyword arguments name kinds of columns, so that a call reads like the table.
@@ -26,14 +27,14 @@ def print_table(
 ) -> None:
     """Print *rows* under *columns*; on a terminal as narrow as that is.
 
-    Columns of *spare* are left out where there is no room, the first first. The widest others are
-    cut with an ellipsis, those of *wrapped* go on in the next line. Columns of *whole*, such as ids
-    that somebody will copy, are cut last.
+    Columns of *spare* are left out where there is no room, empty ones first, then the first. The
+    widest others are cut with an ellipsis, those of *wrapped* go on in the next line. Columns of
+    *whole*, such as ids that somebody will copy, are cut last.
     """
     width = terminal_width()
     table = [list(columns), *([_cell(value) for value in row] for row in rows)]
-    for name in spare:
-        if _wanted(table, set(whole)) > width:
+    for name in sorted(spare, key=lambda name: not _is_empty(table, name)):
+        if _wanted(table, whole, wrapped) > width:
             at = table[0].index(name)
             table = [[*row[:at], *row[at + 1 :]] for row in table]
     kept = {at for at, name in enumerate(table[0]) if name in whole}
@@ -77,11 +78,17 @@ def _widths(table: Sequence[Sequence[str]]) -> list[int]:
     return [max(map(width_of, column)) for column in zip(*table, strict=True)]
 
 
-def _wanted(table: Sequence[Sequence[str]], whole: set[str]) -> int:
+def _wanted(table: Sequence[Sequence[str]], whole: Sequence[str], wrapped: Sequence[str]) -> int:
     """Return how wide a table must be to be read: *whole* columns as they are, others a part."""
+    most = dict.fromkeys(table[0], _READABLE) | dict.fromkeys(wrapped, _LEGIBLE)
     widths = zip(table[0], _widths(table), strict=True)
-    needed = [width if name in whole else min(width, _READABLE) for name, width in widths]
+    needed = [width if name in whole else min(width, most[name]) for name, width in widths]
     return sum(needed) + len(_GAP) * (len(needed) - 1)
+
+
+def _is_empty(table: Sequence[Sequence[str]], name: str) -> bool:
+    at = table[0].index(name)
+    return not any(row[at] for row in table[1:])
 
 
 def _lines(row: Sequence[str], widths: Sequence[int], folded: set[int]) -> Iterator[str]:

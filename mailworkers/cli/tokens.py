@@ -98,6 +98,9 @@ def revoke(*, name: str, reason: str, is_dry: bool, is_sure: bool, as_json: bool
     if is_dry:
         with connected("tokens revoke") as conn:
             living = [it for it in describe_tokens(conn) if it.name == name and not it.revoked_at]
+        if as_json:
+            print_json({"would_revoke": living})
+            return
         for found in living:
             click.echo(f"{name} would be revoked; it may {', '.join(found.scopes)}")
         return

@@ -91,6 +91,16 @@ def _is_wanted(
         return True
     delivery = reached.find_delivery(delivery_id) or unknown(delivery_id)
     addresses = [found.address for found in delivery.recipients]
+    if is_dry and click.get_current_context().params["as_json"]:
+        print_json(
+            {
+                "delivery_id": delivery_id,
+                "status": delivery.status,
+                "recipients": addresses,
+                "is_dry": True,
+            }
+        )
+        return False
     others = f" and {len(addresses) - 1} more" if len(addresses) > 1 else ""
     recipient = printable(addresses[0]) if addresses else "nobody"
     click.echo(

@@ -10,6 +10,7 @@ import redis
 
 from mailworkers.adapters.store.reads import list_tokens
 from mailworkers.adapters.stream import SENDER_WAKE
+from tests.deliveries import put
 from tests.roles.test_cli import Run, environ, here, run
 
 __all__ = ["environ", "here", "run"]
@@ -157,3 +158,46 @@ def test_a_token_is_printed_once_and_can_be_revoked(run: Run, conn: Connection) 
     assert run("tokens", "revoke", "shop", "--yes", *WHY).exit_code == 1
     assert [row.is_valid for row in list_tokens(conn)] == [False]
     assert [line[0] for line in actions(conn)] == ["create_token", "revoke_token"]
+
+
+@pytest.mark.usefixtures("here")
+def test_what_is_tried_dry_is_shown_and_not_done(
+    run: Run, conn: Connection, tmp_path: Path
+) -> None:
+    """Each command that cannot be taken back; as text and as JSON, without asking."""
+    run("suppressions", "add", "bob@example.com", *WHY)
+    run("pause", "--lane", "bulk", *WHY)
+    run("tokens", "create", "shop", "--scope", "read", *WHY)
+    file = tmp_path / "list.csv"
+    file.write_text("address\neve@example.com\n")
+    done = actions(conn)
+    delivery_id = str(put(conn, "queued"))
+
+    for command in (
+        ("suppressions", "remove", "bob@example.com"),
+        ("suppressions", "import", str(file)),
+        ("resume", "--all"),
+        ("tokens", "revoke", "shop"),
+        ("deliveries", "cancel", delivery_id),
+        ("deliveries", "requeue", delivery_id),
+        ("deliveries", "resend", delivery_id),
+    ):
+        shown = run(*command, "--dry-run", *WHY)
+        as_json = run(*command, "--dry-run", "--json", *WHY)
+
+        assert (shown.exit_code, as_json.exit_code) == (0, 0), shown.output
+        assert shown.stdout, command
+        assert json.loads(as_json.stdout), command
+    assert actions(conn) == done
+
+
+@pytest.mark.usefixtures("here")
+def test_taking_an_address_off_asks_first(run: Run) -> None:
+    """It may stand there because somebody complained: who and why is shown."""
+    run("suppressions", "add", "bob@example.com", *WHY)
+
+    refused = run("suppressions", "remove", "bob@example.com", *WHY, input=b"n\n")
+
+    assert refused.exit_code == 1
+    assert "bob@example.com: they asked for it, by cli:" in refused.stderr
+    assert len(listed(run)) == 1

@@ -332,6 +332,13 @@ def test_a_secret_is_a_string_to_libraries_and_stars_to_people(text: str) -> Non
     assert repr([secret]) == "['***']"
 
 
+def test_what_the_command_line_reads_is_not_warned_about() -> None:
+    """A host may have it in the environment of everything, roles too."""
+    client = dict.fromkeys(("MAIL_API_URL", "MAIL_API_TOKEN", "MAIL_API_TOKEN_FILE"), "x")
+
+    assert load(LEAST | client).warnings == load(LEAST).warnings
+
+
 def test_unknown_and_retired_names_are_warned_about() -> None:
     """MS-17: an old name set is a warning, not silence."""
     warnings = load(

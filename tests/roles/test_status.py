@@ -111,6 +111,20 @@ def test_each_store_that_is_away_is_named_and_the_rest_is_shown(
 
 
 @pytest.mark.usefixtures("here")
+def test_a_redis_that_follows_another_is_as_good_as_away(
+    run: Run, redis_client: redis.Redis
+) -> None:
+    """It answers and takes nothing; a database that takes no writes is told of likewise."""
+    redis_client.replicaof("127.0.0.1", 1)
+    try:
+        _, found = look(run)
+    finally:
+        redis_client.replicaof("NO", "ONE")
+
+    assert problems(found)[0] == "redis: it is a replica: nothing can be put there"
+
+
+@pytest.mark.usefixtures("here")
 def test_a_silent_process_is_told_of_until_another_has_its_name(run: Run, conn: Connection) -> None:
     """Frozen or killed; what supervisord started anew in its place is enough."""
     beat(conn, "sender", age="1 minute")

@@ -48,6 +48,24 @@ def test_while_postgres_is_away_everything_is_503_and_afterwards_all_is_well(
     assert repeated.status_code == 202
 
 
+def test_status_answers_while_postgres_is_away(servers: Servers, own_api: RunningApi) -> None:
+    """That is when it is asked: the store is named, the other one's part is there."""
+    with own_api.client() as api:
+        well = api.get("/status").json()
+        servers.postgres.stop()
+        try:
+            away = api.get("/status")
+        finally:
+            servers.postgres.start()
+
+    assert [store["is_there"] for store in well["stores"]] == [True, True]
+    assert away.status_code == 200
+    assert away.json()["mail"] is None
+    assert away.json()["stream"] is not None
+    assert [store["is_there"] for store in away.json()["stores"]] == [False, True]
+    assert away.json()["problems"][0]["what"].startswith("postgres: ")
+
+
 def test_the_first_request_after_a_restart_of_postgres_is_served(
     servers: Servers, own_api: RunningApi, conn: psycopg.Connection[Row]
 ) -> None:
