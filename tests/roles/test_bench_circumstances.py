@@ -50,6 +50,7 @@ def test_keys_and_indexes_are_back_after_a_filling(database: str) -> None:
         fill(conn, Rows("a", 3, "sent"), Rows("b", 2, "deferred", first_in=60), rebuild_from=1)
 
         assert _definitions(conn) == before
+        assert conn.execute("SHOW statement_timeout").fetchall() == [("1min",)]
         counts = conn.execute("SELECT status, count(*) FROM deliveries GROUP BY 1").fetchall()
         assert dict(counts) == {"sent": 3, "deferred": 2}
         attempts = conn.execute("SELECT count(*) FROM attempts").fetchall()
