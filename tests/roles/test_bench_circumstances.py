@@ -136,7 +136,7 @@ def test_a_setting_of_postgres_is_an_assignment() -> None:
 
 @pytest.mark.slow
 def test_auth_mail_is_timed_before_a_backlog(request: pytest.FixtureRequest) -> None:
-    found = _bench(request, "auth --bulk 500 --rate 20 --seconds 1 --repeat 1")
+    found = _bench(request, "auth --bulk 20000 --rate 20 --seconds 1 --repeat 1")
 
     assert found["exactly_once"] is True
     assert 0 < found["auth_accepted_to_sink_p99_ms"] < found["auth_xadd_to_sink_max_ms"]

@@ -16,7 +16,7 @@ from mailworkers.bench.machine import describe
 from mailworkers.bench.offering import Times, offer, times
 from mailworkers.bench.progress import Progress
 from mailworkers.bench.report import Report
-from mailworkers.bench.testbed import Setup, Testbed
+from mailworkers.bench.testbed import BenchFailed, Setup, Testbed
 from mailworkers.core.states import Lane
 
 _SOURCE = "authsession"
@@ -62,6 +62,8 @@ def run(backlog: Backlog, setup: Setup, *, repeat: int, progress: Progress) -> R
         testbed.release_senders()
         runs = [_run(testbed, backlog, chance, number) for number in range(1, repeat + 1)]
         waiting = testbed.ask(_WAITING)
+        if not waiting:
+            raise BenchFailed("the backlog was sent before the last login code: give --bulk more")
         surroundings = describe(testbed)
     settings = {**msgspec.to_builtins(backlog), "senders": setup.senders, "repeat": repeat}
     total = Check.total(run.check for run in runs)
