@@ -43,7 +43,7 @@ class Sizes(msgspec.Struct, frozen=True):
 
 
 # Hours become half of one: enough to see where something is wrong.
-TENTH = Sizes(bulk=100_000, finished=500_000, future=100_000, held=60, old=200_000, soak=100_000)
+TENTH = Sizes(bulk=400_000, finished=500_000, future=100_000, held=60, old=200_000, soak=100_000)
 Measure = Callable[[], Report]
 
 

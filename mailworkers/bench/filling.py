@@ -114,6 +114,7 @@ def fill(conn: db.Connection, *rows: Rows, rebuild_from: int = _MANY) -> None:
     From *rebuild_from* rows on, keys and indexes are made at the end, for which nobody else may use
     the tables. Foreign keys are not checked: *conn* must be a superuser's.
     """
+    conn.execute("SET statement_timeout = 0")  # millions take their time
     is_rebuilt = sum(one.count for one in rows) >= rebuild_from
     ways = _take_away(conn) if is_rebuilt else []
     conn.execute("SET session_replication_role = replica")
@@ -129,6 +130,7 @@ def fill(conn: db.Connection, *rows: Rows, rebuild_from: int = _MANY) -> None:
     for create in reversed(ways):
         conn.execute(create)
     conn.execute("VACUUM ANALYZE")
+    conn.execute("RESET statement_timeout")
 
 
 def filled_ids(conn: db.Connection, name: str) -> list[str]:

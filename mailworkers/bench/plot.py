@@ -82,7 +82,7 @@ def _reach(drawing: Drawing, at: Point, answer: Mapping[str, Any]) -> None:
     """Draw messages a second by senders, a line for each round trip, both axes logarithmic."""
     settings = answer.get("settings", {})
     drawing.text(at, "Messages a second by senders", size=15, is_bold=True)
-    counts = settings.get("senders", [])
+    counts = sorted(set(settings.get("senders", [])))
     width, height, left, top = 280.0, 220.0, at[0] + 40, at[1] + 20
     series = {
         trip: [
@@ -111,12 +111,16 @@ def _reach(drawing: Drawing, at: Point, answer: Mapping[str, Any]) -> None:
         x = place(count, 10**low)[0]
         drawing.text((x, top + height + 18), f"{count}", size=11, colour=FAINT, anchor="middle")
     for (trip, points), colour in zip(series.items(), LINES, strict=False):
-        places = [place(*point) for point in points]
-        drawing.line(places, colour, 2)
-        for spot in places:
-            drawing.dot(spot, colour, 3)
-        x, y = places[-1]
-        drawing.text((x, y - 9), f"{trip} ms round trip", size=11, colour=colour, anchor="end")
+        _curve(drawing, [place(*point) for point in points], colour, f"{trip} ms round trip")
+
+
+def _curve(drawing: Drawing, places: Sequence[Point], colour: str, words: str) -> None:
+    """Draw a line through *places*, its name above its end."""
+    drawing.line(places, colour, 2)
+    for place in places:
+        drawing.dot(place, colour, 3)
+    for x, y in places[-1:]:
+        drawing.text((x, y - 9), words, size=11, colour=colour, anchor="end")
 
 
 def _targets(drawing: Drawing, at: Point, lines: Sequence[Line]) -> None:

@@ -1,6 +1,7 @@
 """`mailworkers bench all` and `bench report`: targets, verdicts, table and plot."""
 
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import msgspec
@@ -89,8 +90,21 @@ def test_a_folder_holds_what_was_measured_at_any_time(tmp_path: Path) -> None:
     assert len(written["budgets"]) == len(BUDGETS)
 
 
-@pytest.mark.parametrize("found", [{}, {"throughput": {"messages_per_second": 0.0}}])
-def test_a_plot_of_little_is_still_a_plot(found: dict[str, dict[str, float]]) -> None:
+@pytest.mark.parametrize(
+    "found",
+    [
+        {},
+        {"throughput": {"messages_per_second": 0.0}},
+        {"slow-relay": {"settings": {"senders": [2], "round_trips": [0]}}},
+        {
+            "slow-relay": {
+                "settings": {"senders": [1, 2, 2], "round_trips": [0, 20]},
+                "at_0_ms_by_1_senders_per_second": 5.0,
+            }
+        },
+    ],
+)
+def test_a_plot_of_little_is_still_a_plot(found: dict[str, dict[str, Any]]) -> None:
     ET.fromstring(draw(found, list(judge(found))))  # noqa: S314  our own
 
 

@@ -19,6 +19,7 @@ from mailworkers.bench.report import Report
 from mailworkers.bench.testbed import Setup, Testbed
 
 _LOOK_EVERY = 0.002  # seconds
+_ON_ITS_WAY = 0.1  # seconds: what the dead have written is taken, too
 
 
 class Kill(msgspec.Struct, frozen=True):
@@ -69,6 +70,7 @@ def _run(testbed: Testbed, kill: Kill, chance: random.Random, number: int) -> _R
             testbed.check_alive()
             time.sleep(_LOOK_EVERY)
         testbed.roles.kill("sender")
+        time.sleep(_ON_ITS_WAY)
         died_at = testbed.sink.count()
         respawned = time.monotonic()
         testbed.roles.start("sender", testbed.setup.senders)

@@ -6,7 +6,8 @@ Runs follow each other before it, during it until its time is over, and after it
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -40,9 +41,7 @@ def run(hold: Hold, load: Load, setup: Setup, *, repeat: int, progress: Progress
         def again(title: str) -> Passage:
             return pass_through(testbed, load, chance, title)
 
-        with db.connect(testbed.servers.postgres_dsn) as other, other.transaction():
-            other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            other.execute("SELECT count(*) FROM deliveries")
+        with _held_snapshot(testbed):
             held = _during(again, hold.seconds, "while the snapshot is held")
         dead = testbed.ask(_DEAD)
         after = _during(again, min(_AFTERWARDS, hold.seconds), "after it")
@@ -53,6 +52,18 @@ def run(hold: Hold, load: Load, setup: Setup, *, repeat: int, progress: Progress
     figures["dead_tuples"] = Figure.of([dead], digits=0)
     total = Check.total(run.check for run in (*before, *held, *after))
     return Report("snapshot", figures, total, settings, surroundings)
+
+
+@contextmanager
+def _held_snapshot(testbed: Testbed) -> Iterator[None]:
+    """Hold a snapshot for the time of the context, as a backup or a forgotten psql does."""
+    with db.connect(testbed.servers.postgres_dsn) as other:
+        other.execute("SET idle_in_transaction_session_timeout = 0")
+        with other.transaction():
+            other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            other.execute("SELECT count(*) FROM deliveries")
+            yield
+            other.execute("SELECT count(*) FROM deliveries")  # it is held still
 
 
 def _during(again: Callable[[str], Passage], seconds: float, title: str) -> list[Passage]:
