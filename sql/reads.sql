@@ -202,7 +202,8 @@ ORDER BY pause_id;
 -- name: list_dead_letters_of
 -- (reads)
 -- Every dead-letter entry of one delivery, oldest first.
-SELECT dead_letter_id, cause, attempt_no, reason, created_at, closed_at, resolved_at, resolved_by, note
+SELECT dead_letter_id, cause, attempt_no, reason, created_at, closed_at, resolved_at, resolved_by,
+    note, replay_id
 FROM dead_letters WHERE delivery_id = %(delivery_id)b::uuid ORDER BY dead_letter_id;
 
 -- name: count_ended

@@ -17,7 +17,7 @@ from tests.mutation.runs import MutationRun
 
 ROOT = Path(__file__).resolve().parents[2]
 # What moving statements rely on: they lock, or say what is moved.
-_HELD = ("hold_delivery", "hold_free_deliveries", "hold_overdue", "leases_of")
+_HELD = ("hold_delivery", "hold_free_deliveries", "hold_overdue", "hold_replayed", "leases_of")
 STATEMENTS = (*MOVES, *_HELD)
 _TESTS = (
     "tests/store/test_matrix.py",
@@ -26,6 +26,7 @@ _TESTS = (
     "tests/store/test_verbs.py",
     "tests/store/test_races.py",
     "tests/store/test_guards.py",
+    "tests/store/test_replays.py",
     "tests/store/test_late_outcomes.py",
     "tests/store/test_locks.py",
     "tests/model/test_lockstep.py",

@@ -27,6 +27,9 @@ EQUIVALENT: dict[Key, str] = {
     ("hand_back", "d.status = 'sending'", 1): _CHECKED,
     ("promote_due", "d.status IN ('scheduled', 'deferred')", 1): _HELD,
     ("reclaim", "d.status = 'sending'", 1): _CHECKED,
+    ("replay", "d.status = o.status", 1): (
+        "the row was locked, and found in that status, by the statement before"
+    ),
     ("delete_deliveries", "finished_at IS NOT NULL", 1): _INDEX,
     ("delete_deliveries", "d.finished_at IS NOT NULL", 1): _HELD,
     ("hold_overdue", "expires_at IS NOT NULL", 1): _INDEX,

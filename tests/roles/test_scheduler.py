@@ -7,10 +7,13 @@ import pytest
 import redis
 
 from mailworkers.adapters import db
+from mailworkers.adapters.store.dead_letters import DeadLetterFilter
+from mailworkers.adapters.store.replays import cancel_replay, order_replay
 from mailworkers.adapters.stream import SENDER_WAKE
 from mailworkers.core.states import Status
 from mailworkers.roles.scheduler import Scheduler
 from tests.deliveries import attempts, put, recipient_statuses, row, status
+from tests.store.situations import enter_letter
 
 Build = Callable[..., Scheduler]
 
@@ -211,3 +214,20 @@ def test_it_sleeps_no_longer_than_to_the_next_due_time(build: Build, conn: db.Co
     scheduler.wait()
 
     assert time.monotonic() - started < 2
+
+
+def test_a_replay_is_carried_out_and_undone(scheduler: Scheduler, conn: db.Connection) -> None:
+    """A batch a step, before the next sleep; what is due of it is ready in the step after."""
+    ids = [put(conn, Status.FAILED) for _ in range(3)]
+    for delivery_id in ids:
+        enter_letter(conn, delivery_id, None)
+    ordered = order_replay(conn, DeadLetterFilter(), rate=0.01, actor="eve", reason="again")
+    assert ordered is not None
+
+    assert scheduler.step()
+    scheduler.step()
+    cancel_replay(conn, ordered.replay_id, actor="eve", reason="an error")
+    assert scheduler.step()
+
+    assert [status(conn, delivery_id) for delivery_id in ids] == ["queued", "failed", "failed"]
+    assert not scheduler.step()

@@ -334,6 +334,55 @@ def test_cancelling_a_replay_puts_back_nothing_of_another(conn: db.Connection) -
     assert looked_up(conn, second.replay_id).outcomes == {Status.SCHEDULED: 1}
 
 
+def test_only_the_dead_letter_that_is_open_is_marked(conn: db.Connection) -> None:
+    """One that was closed before, by a requeue that failed, says nothing of this order."""
+    delivery_id = dead(conn)
+    conn.execute("UPDATE dead_letters SET closed_at = created_at")
+    enter_letter(conn, delivery_id, None)
+
+    made = order(conn)
+    carry_out(conn)
+
+    marks = conn.execute("SELECT replay_id FROM dead_letters ORDER BY dead_letter_id").fetchall()
+    assert marks == [(None,), (made.replay_id,)]
+    cancel_replay(conn, made.replay_id, actor="eve", reason="an error")
+    carry_out(conn)
+    ends = conn.execute("SELECT closed_at IS NULL FROM dead_letters ORDER BY dead_letter_id")
+    assert ends.fetchall() == [(False,), (True,)]
+
+
+def _hold(conn: db.Connection, replay_id: int, walked_id: int = 0) -> list[int]:
+    rows = db.run(conn, "hold_replayed", replay_id=replay_id, walked_id=walked_id, limit=9)
+    return [number for number, _ in rows]
+
+
+def test_what_is_put_back_is_of_the_order_and_scheduled_and_still_to_come(
+    conn: db.Connection, servers: Servers
+) -> None:
+    """Each of these by itself; what somebody else has locked is not waited for."""
+    gone, *waiting = (dead(conn) for _ in range(4))
+    made = order(conn)
+    carry_out(conn)
+    conn.execute("UPDATE deliveries SET next_attempt_at = %s", [LATER])
+    conn.execute("UPDATE deliveries SET next_attempt_at = now() WHERE delivery_id = %s", [gone])
+    store.promote_due(conn, limit=9)
+    numbers = [letter_of(conn, delivery_id) for delivery_id in waiting]
+
+    assert _hold(conn, made.replay_id) == numbers
+    assert _hold(conn, made.replay_id, numbers[0]) == numbers[1:]
+    assert _hold(conn, made.replay_id + 1) == []
+    with _other(servers) as other, other.transaction():
+        other.execute("SELECT FROM deliveries WHERE delivery_id = %s FOR UPDATE", [waiting[0]])
+        assert _hold(conn, made.replay_id) == numbers[1:]
+    with conn.transaction():
+        _hold(conn, made.replay_id)
+        with _other(servers) as other:
+            assert db.run(other, "hold_free_deliveries", delivery_ids=waiting) == []
+    before = [everything(conn, delivery_id) for delivery_id in waiting]
+    db.run(conn, "undo_replay", replay_id=made.replay_id + 1, dead_letter_ids=numbers)
+    assert [everything(conn, delivery_id) for delivery_id in waiting] == before
+
+
 def test_who_was_served_meanwhile_is_not_put_back(conn: db.Connection) -> None:
     """An outcome that became known late closed one recipient; only the open one returns."""
     delivery_id = dead_for(conn, "exhausted", "exhausted")

@@ -90,12 +90,13 @@ def _of_attempt(attempt: Attempt) -> Iterator[Event]:
 
 def _of_dead_letters(conn: Connection, delivery_id: UUID) -> Iterator[Event]:
     for row in run(conn, "list_dead_letters_of", delivery_id=delivery_id):
-        number, cause, attempt_no, reason, created, closed, resolved, resolver, note = row
+        number, cause, attempt_no, reason, created, closed, resolved, resolver, note, replay = row
         facts = {"dead_letter_id": number, "cause": cause, "attempt_no": attempt_no}
         yield Event(created, "dead_letter", f"dead letter ({cause}): {reason}", facts)
         if closed is not None:
-            words = "no longer a dead letter"
-            yield Event(closed, "dead_letter_closed", words, {"dead_letter_id": number})
+            words = "no longer a dead letter" + (f": replay {replay}" if replay else "")
+            facts = {"dead_letter_id": number, "replay_id": replay}
+            yield Event(closed, "dead_letter_closed", words, facts)
         if resolved is not None:
             words = f"dead letter resolved by {resolver}: {note}"
             yield Event(resolved, "dead_letter_resolved", words, {"dead_letter_id": number})

@@ -16,7 +16,9 @@ import redis
 
 from mailworkers.adapters import db, process
 from mailworkers.adapters.journal import SenderJournal
+from mailworkers.adapters.store.dead_letters import DeadLetterFilter
 from mailworkers.adapters.store.leases import MIME_BUDGET
+from mailworkers.adapters.store.replays import cancel_replay, continue_replay, order_replay
 from mailworkers.adapters.stream import GROUP
 from mailworkers.core.journal import Begin
 from mailworkers.embedded.servers import Servers
@@ -32,6 +34,7 @@ from tests.crash.stores.turning import running
 from tests.deliveries import accept, new_delivery, put
 from tests.eventually import eventually
 from tests.relay import Relay
+from tests.store.situations import enter_letter
 
 pytestmark = pytest.mark.slow
 
@@ -189,6 +192,46 @@ SCHEDULER = Work(
 )
 
 
+def _put_replays(bench: Bench) -> None:
+    """An order that was cancelled when its delivery had its time, and one that has just come."""
+    _put_dead(bench, lane=1)
+    cancelled = order_replay(bench.conn, DeadLetterFilter(), rate=1, actor="eve", reason="again")
+    assert cancelled is not None
+    continue_replay(bench.conn, limit=9)
+    bench.conn.execute("UPDATE deliveries SET next_attempt_at = now() + interval '1 hour'")
+    cancel_replay(bench.conn, cancelled.replay_id, actor="eve", reason="an error")
+    for _ in range(2):
+        _put_dead(bench, lane=2)
+    bulk = DeadLetterFilter(lanes=("bulk",))
+    order_replay(bench.conn, bulk, rate=0.001, actor="eve", reason="again")
+
+
+def _put_dead(bench: Bench, lane: int) -> None:
+    enter_letter(bench.conn, put(bench.conn, "failed", lane=lane), None)
+
+
+def _look_at_replays(bench: Bench) -> object:
+    return (
+        bench.rows("SELECT status FROM deliveries"),
+        bench.rows("SELECT closed_at IS NULL, replay_id IS NULL FROM dead_letters"),
+        bench.rows("SELECT status, requeued, returned, skipped FROM replays"),
+    )
+
+
+REPLAYS = Work(
+    Scheduler,
+    _put_replays,
+    _look_at_replays,
+    (
+        [("failed",), ("queued",), ("scheduled",)],
+        [(False, False), (False, False), (True, True)],
+        [("cancelled", 1, 1, 0), ("requeued", 2, 0, 0)],
+    ),
+    frozenset({"hold_replay", "walk_dead_letters", "hold_free_deliveries", "replay"})
+    | {"hold_replayed", "undo_replay", "advance_replay", "BEGIN", "COMMIT"},
+)
+
+
 def _put_old(bench: Bench) -> None:
     """One to be deleted, one of which only the bytes go, one that stays; old odds and ends."""
     put(bench.conn, "sent", finished_at=LONG_AGO)
@@ -216,7 +259,13 @@ RETENTION = Work(
     | {"delete_reservations"},
 )
 
-WORKS = {"consumer": CONSUMER, "sender": SENDER, "scheduler": SCHEDULER, "retention": RETENTION}
+WORKS = {
+    "consumer": CONSUMER,
+    "sender": SENDER,
+    "scheduler": SCHEDULER,
+    "replays": REPLAYS,
+    "retention": RETENTION,
+}
 ALWAYS = frozenset({"schema_version", "database_time", "beat", "leave"})
 
 
