@@ -4,23 +4,30 @@ The standard library's, and the crate mailparse in Rust, on every run; Perl's Em
 `--all`, since it needs a package that the other tests do without.
 """
 
+import re
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailworkers.core.addresses import AddressError, Mailbox
+from mailworkers.core.dkim import sign
 from mailworkers.core.mime import Attachment, Message, MessageError, compose
 from tests.core.hostile_values import HOSTILE
-from tests.core.messages import DATE, MESSAGE_ID, assert_fit_for_the_wire, message
+from tests.core.messages import DATE, FILE, MESSAGE_ID, assert_fit_for_the_wire, message
 from tests.core.perl_reader import PerlReader, perl
 from tests.core.readings import Reading, by_mailparse, by_stdlib, intended, settled
 from tests.core.test_header_injection import FIELDS
 from tests.core.test_mime_properties import bodies, free_text, names
+from tests.dkim_keys import key
 
 __all__ = ["perl"]
 
+# Not for interchange, says Unicode (section 23.7), and Perl shows them as U+FFFD.
+_LAST_OF_PLANES = "".join(chr(p << 16 | 0xFFFE) + chr(p << 16 | 0xFFFF) for p in range(17))
+NONCHARACTERS = re.compile(f"[\ufdd0-\ufdef{_LAST_OF_PLANES}]")
 Read = Callable[[bytes], Reading]
 READERS: dict[str, Read] = {"stdlib": by_stdlib, "mailparse": by_mailparse}
 
@@ -83,6 +90,11 @@ def messages(draw: st.DrawFn) -> Message:
     )
 
 
+def can_be_interchanged(asked: Message) -> bool:
+    """Return whether no text of *asked* has noncharacters."""
+    return not NONCHARACTERS.search(msgspec.json.encode(asked).decode())
+
+
 @pytest.fixture(params=[*READERS, pytest.param("Email::MIME", marks=pytest.mark.slow)])
 def read(request: pytest.FixtureRequest) -> Read:
     """Return a parser."""
@@ -104,7 +116,7 @@ def test_any_message_is_read_as_it_was_intended(read: Read) -> None:
     """Fields by name, order and value; mailboxes; parts by place, name and content."""
 
     @settings(deadline=None, database=None, max_examples=200)
-    @given(messages())
+    @given(messages().filter(can_be_interchanged))
     def check(asked: Message) -> None:
         assert_read_as_intended(read, asked)
 
@@ -133,3 +145,26 @@ def test_there_are_more_payloads_than_sixty() -> None:
 def test_a_semicolon_in_a_file_name_begins_no_parameter(read: Read, name: str) -> None:
     """Not even to parsers that divide parameters at every one, whatever the quotes say."""
     assert_read_as_intended(read, message(attachments=(Attachment(name, "text/csv", b"x"),)))
+
+
+def test_a_parser_that_knows_internationalized_mail_reads_local_parts_as_they_are() -> None:
+    """RFC 6532: raw UTF-8 in headers. The two others are older, and show its bytes."""
+    to = (Mailbox("Jürgen, X", "jürgen@bücher.example"), Mailbox("", "用户@例え.jp"))
+    asked = message(to=to, subject="ü")
+
+    read = by_mailparse(compose(asked, message_id=MESSAGE_ID, date=DATE))
+
+    assert settled(read) == settled(intended(asked))
+
+
+def test_signatures_change_nothing_of_what_is_read(read: Read) -> None:
+    """One field more on top; all else as it was intended."""
+    asked = message(html="<p>é", attachments=(FILE,))
+    mime = compose(asked, message_id=MESSAGE_ID, date=DATE)
+
+    plain = read(mime)
+    signed = read(sign(mime, [key("example.com", "r2026").signing], at=DATE))
+
+    assert signed.names == ("DKIM-Signature", *plain.names)
+    assert signed.values == {**plain.values, "DKIM-Signature": signed.values["DKIM-Signature"]}
+    assert (signed.root, signed.mailboxes) == (plain.root, plain.mailboxes)

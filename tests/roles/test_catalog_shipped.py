@@ -8,7 +8,10 @@ import pytest
 from mailworkers.adapters.catalog import Catalog, examine, packaged_directory
 from mailworkers.core.html_places import Place
 from mailworkers.core.intake import Rendered
+from mailworkers.core.mime import compose
 from mailworkers.core.states import Lane
+from tests.core.messages import DATE, MESSAGE_ID, assert_fit_for_the_wire, message
+from tests.core.readings import by_mailparse, by_stdlib, intended, settled
 
 CATALOG = Catalog.load(packaged_directory())
 LOCALES = {"ar", "de", "en", "ja"}
@@ -81,6 +84,18 @@ def test_a_page_is_small_follows_dark_mode_and_loads_nothing(template_id: str, l
     place = Place()
     place.read(html)
     assert place.within == "text"
+
+
+@pytest.mark.parametrize(("template_id", "locale"), PAGES)
+def test_parsers_read_in_the_message_what_the_template_says(template_id: str, locale: str) -> None:
+    """In every script, and with the headers of its kind of mail."""
+    made = rendered(template_id, locale)
+    asked = message(subject=made.subject, text=made.text, html=made.html, headers=made.mail.headers)
+    mime = compose(asked, message_id=MESSAGE_ID, date=DATE)
+
+    for read in (by_stdlib, by_mailparse):
+        assert settled(read(mime)) == settled(intended(asked))
+    assert_fit_for_the_wire(mime)
 
 
 @pytest.mark.parametrize(("template_id", "locale"), PAGES)
