@@ -95,7 +95,10 @@ def _in_terminal(environ: dict[str, str], *command: str, columns: int) -> str:
     return shown.decode().replace("\r\n", "\n")
 
 
-@pytest.mark.parametrize("columns", [60, 80, 120, 200])
+@pytest.mark.parametrize(
+    "columns",
+    [80, 120, *(pytest.param(columns, marks=pytest.mark.slow) for columns in (60, 200))],
+)
 def test_a_list_fits_the_terminal_and_keeps_its_ids(
     run: Run, here: dict[str, str], conn: Connection, columns: int
 ) -> None:
