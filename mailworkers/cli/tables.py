@@ -69,8 +69,8 @@ def wrap(text: str, width: int) -> Iterator[str]:
         at = head.rfind(" ") if text[len(head) : len(head) + 1] != " " else len(head)
         if at <= 0:
             at = len(head)
-        yield text[:at].rstrip()
-        text = text[at:].lstrip()
+        yield text[:at].rstrip(" ")
+        text = text[at:].lstrip(" ")
     yield text
 
 
