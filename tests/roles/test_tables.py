@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mailworkers.cli.output import cut, width_of
@@ -52,6 +52,7 @@ def test_what_is_cut_ends_in_an_ellipsis_within_its_room(text: str, width: int, 
 
 @settings(max_examples=200, deadline=None)
 @given(TEXT, st.integers(1, 30))
+@example("6%4 ;m`^;n\xad{r\ufe0f", 7)
 def test_cutting_and_wrapping_never_exceed_their_room(text: str, width: int) -> None:
     """Of whatever characters; wrapping loses nothing but spaces."""
     lines = list(wrap(text, max(width, 2)))
