@@ -92,13 +92,16 @@ def cut(text: str, width: int) -> str:
     """Return *text* in at most *width* columns, ending in an ellipsis where it was cut."""
     if width_of(text) <= width:
         return text
-    kept, left = [], width - 1
-    for character in text:
-        left -= _width(character)
-        if left < 0:
-            break
-        kept.append(character)
-    return "".join(kept) + ELLIPSIS if width > 0 else ""
+    return head_of(text, width - 1) + ELLIPSIS if width > 0 else ""
+
+
+def head_of(text: str, width: int) -> str:
+    """Return as much of the beginning of *text* as *width* columns hold."""
+    for at, character in enumerate(text):
+        width -= _width(character)
+        if width < 0:
+            return text[:at]
+    return text
 
 
 def _width(character: str) -> int:

@@ -8,7 +8,7 @@ from itertools import zip_longest
 
 import click
 
-from mailworkers.cli.output import WIDEST, cut, printable, terminal_width, width_of
+from mailworkers.cli.output import WIDEST, cut, head_of, printable, terminal_width, width_of
 
 _GAP = "  "
 _LEAST = 6  # columns that a cell keeps when others need room
@@ -65,12 +65,12 @@ def fit(widths: Sequence[int], width: int, kept: set[int]) -> list[int]:
 def wrap(text: str, width: int) -> Iterator[str]:
     """Yield *text* in lines of at most *width* columns, broken at spaces where there are any."""
     while width_of(text) > width:
-        head = cut(text, width + 1)[:-1] or text[:1]
+        head = head_of(text, width) or text[:1]
         at = head.rfind(" ") if text[len(head) : len(head) + 1] != " " else len(head)
         if at <= 0:
             at = len(head)
-        yield text[:at].rstrip()
-        text = text[at:].lstrip()
+        yield text[:at].rstrip(" ")
+        text = text[at:].lstrip(" ")
     yield text
 
 

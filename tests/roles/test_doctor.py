@@ -30,6 +30,9 @@ from tests.roles.test_cli import Run, environ, here, run
 
 __all__ = ["environ", "here", "open_path", "roles", "run"]
 
+# Each asks everything, a second or two; the common faults are in test_cli.py as well.
+pytestmark = pytest.mark.slow
+
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -194,7 +197,6 @@ def test_a_database_made_read_only_is_found(ask: Ask, database: str, conn: Conne
     assert "default_transaction_read_only" in writes.advice
 
 
-@pytest.mark.slow
 def test_a_full_disk_and_a_standby_are_found(ask: Ask, request: pytest.FixtureRequest) -> None:
     """Nothing can be recorded: there is no room, or the server follows another (F-P09, F-P13)."""
     with small_disk(700) as disk, own_servers(request.config, disk) as own:
@@ -367,7 +369,6 @@ def test_leases_that_nobody_takes_back_are_found(ask: Ask, conn: Connection) -> 
     assert "start a scheduler" in lease.advice
 
 
-@pytest.mark.slow
 def test_what_a_killed_sender_left_is_found_until_another_adopts_it(
     ask: Ask, roles: Roles, here: dict[str, str], tmp_path: Path
 ) -> None:

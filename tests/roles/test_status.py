@@ -275,7 +275,14 @@ def start(here: dict[str, str]) -> Iterator[Start]:
         watched.close()
 
 
-@pytest.mark.parametrize("end", ["q", "\x03", signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "end",
+    [
+        "q",
+        *(pytest.param(end, marks=pytest.mark.slow) for end in ("\x03", signal.SIGTERM)),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
+)
 def test_top_gives_the_terminal_back_however_it_ends(
     start: Start, conn: Connection, end: str | signal.Signals
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mailworkers.cli.output import cut, width_of
@@ -52,6 +52,7 @@ def test_what_is_cut_ends_in_an_ellipsis_within_its_room(text: str, width: int, 
 
 @settings(max_examples=200, deadline=None)
 @given(TEXT, st.integers(1, 30))
+@example("6%4 ;m`^;n\xad{r\ufe0f", 7)
 def test_cutting_and_wrapping_never_exceed_their_room(text: str, width: int) -> None:
     """Of whatever characters; wrapping loses nothing but spaces."""
     lines = list(wrap(text, max(width, 2)))
@@ -95,7 +96,10 @@ def _in_terminal(environ: dict[str, str], *command: str, columns: int) -> str:
     return shown.decode().replace("\r\n", "\n")
 
 
-@pytest.mark.parametrize("columns", [60, 80, 120, 200])
+@pytest.mark.parametrize(
+    "columns",
+    [80, 120, *(pytest.param(columns, marks=pytest.mark.slow) for columns in (60, 200))],
+)
 def test_a_list_fits_the_terminal_and_keeps_its_ids(
     run: Run, here: dict[str, str], conn: Connection, columns: int
 ) -> None:
