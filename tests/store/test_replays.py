@@ -33,7 +33,7 @@ from mailworkers.adapters.store.replays import (
 from mailworkers.core.states import Lane, RecipientStatus, Status
 from mailworkers.embedded.servers import Servers
 from tests.deliveries import put, recipient_statuses, row, status
-from tests.store.situations import LATER, enter_letter, several
+from tests.store.situations import LATER, enter_letter, let_the_oldest_win, several
 
 EVERYTHING = DeadLetterFilter()
 WHY: Any = {"actor": "eve", "reason": "the relay is well again"}
@@ -339,6 +339,7 @@ def test_only_the_dead_letter_that_is_open_is_marked(conn: db.Connection) -> Non
     delivery_id = dead(conn)
     conn.execute("UPDATE dead_letters SET closed_at = created_at")
     enter_letter(conn, delivery_id, None)
+    let_the_oldest_win(conn)
 
     made = order(conn)
     carry_out(conn)
