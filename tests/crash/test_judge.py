@@ -123,6 +123,17 @@ LIES: dict[str, tuple[Callable[[Trial], None] | str, str]] = {
         "DELETE FROM mail.attempts WHERE delivery_id = :sent",
         "I-03 every end",
     ),
+    "a refusal that no relay gave": (
+        """UPDATE mail.deliveries SET status = 'failed', failure = 'rejected'
+        WHERE delivery_id = :sent""",
+        "I-03 every end",
+    ),
+    "a good command set aside though no consumer died of it": (
+        """INSERT INTO mail.malformed_commands (stream, stream_entry_id, failure_code, detail,
+            source, delivery_id, raw, raw_size, is_complete)
+        SELECT 's', '1-1', 'poison', 'd', 'api', :sent::text, '', 0, true""",
+        "I-01 no good",
+    ),
     "attempts with a gap": (
         "UPDATE mail.attempts SET attempt_no = 7 WHERE delivery_id = :sent",
         "I-08 attempts",

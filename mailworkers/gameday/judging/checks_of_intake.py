@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from mailworkers.gameday.judging.checks import check, check_whole
 from mailworkers.gameday.judging.ledgers import Line
 from mailworkers.gameday.judging.part import Command, Part
-from mailworkers.gameday.judging.whole import Whole
+from mailworkers.gameday.judging.whole import Row, Whole
+
+_HANDOUTS = 3  # an entry handed out more often is set aside (contract section 2)
 
 
 @check("I-01 every acknowledged command has exactly one delivery or one record")
 def _nothing_is_lost(part: Part) -> Iterator[str]:
     lost = {part.commands[n].first["delivery_id"] for n in lost_with_redis(part)}
     refused = {row.delivery_id for row in part.refusals}
+    unread = {row.stream_entry_id for row in part.refusals if not row.delivery_id}
     keys = Counter((row.source, row.idempotency_key) for row in part.deliveries.values())
     for number, command in part.commands.items():
         first = command.first
@@ -22,7 +25,11 @@ def _nothing_is_lost(part: Part) -> Iterator[str]:
         elif found > 1:
             yield f"command {number} has {found} deliveries"
         # Whether it was refused rightly is for the next check.
-        elif _is_taken(command) and not (found or first["delivery_id"] in refused | lost):
+        elif (
+            _is_taken(command)
+            and not (found or first["delivery_id"] in refused | lost)
+            and not any(answer.get("entry_id") in unread for answer in command.told)
+        ):
             yield f"command {number} was acknowledged and is gone: {command.told}"
     known = {(c.first["source"], c.first["key"]) for c in part.commands.values()}
     yield from (f"delivery of no command: {key}" for key in keys if key not in known)
@@ -46,7 +53,9 @@ def _nothing_good_is_refused(part: Part) -> Iterator[str]:
     for row in part.refusals:
         found = commands.get(entries.get(row.stream_entry_id) or row.delivery_id)
         if found is None or not (
-            found.first["is_broken"] or _came_too_late(found, row.failure_code)
+            found.first["is_broken"]
+            or _came_too_late(found, row.failure_code)
+            or _was_unlucky(part, found, row)
         ):
             yield f"{row}"
     for number, command in part.commands.items():
@@ -65,6 +74,19 @@ def _every_refusal_is_of_a_command(whole: Whole) -> Iterator[str]:
 def _is_taken(command: Command) -> bool:
     """Whether somebody acknowledged a command; a refusal is an answer, too."""
     return any("refused" not in answer for answer in command.told)
+
+
+def _was_unlucky(part: Part, command: Command, row: Row) -> bool:
+    """Whether three consumers were killed with this entry in hand, which looks like its own doing.
+
+    Nobody can tell from within: it is set aside, its bytes are kept, and an operator replays it.
+    """
+    if row.failure_code != "poison":
+        return False
+    sent = min(line["t"] for line in command.sent)
+    is_explained = part.whole.deaths_of_consumers(sent, row.received_at) >= _HANDOUTS
+    part.whole.tally["good commands set aside with their third consumer"] += is_explained
+    return is_explained
 
 
 def _came_too_late(command: Command, code: str) -> bool:

@@ -29,7 +29,7 @@ def _has_reason(part: Part, delivery_id: str, row: Row, attempts: list[Row]) -> 
             codes = {a.reply_code for a in attempts if a.outcome == "success"}
             return bool(codes) and all(200 <= code < 300 for code in codes)
         case "failed", "rejected":
-            return "permanent_error" in outcomes
+            return "permanent_error" in outcomes or _was_refused(part, delivery_id)
         case "failed", "expired":
             # A retry that would come too late is not waited for.
             is_past = row.expires_at is not None and row.finished_at >= row.expires_at
@@ -46,6 +46,17 @@ def _has_reason(part: Part, delivery_id: str, row: Row, attempts: list[Row]) -> 
             return part.was_asked(delivery_id, "cancel") and "success" not in outcomes
         case _:
             return False
+
+
+def _was_refused(part: Part, delivery_id: str) -> bool:
+    """Whether one recipient was refused for good in an attempt that was put off for the others.
+
+    What became of those later, such as that they were listed, leaves the refusal for the end.
+    """
+    return any(
+        recipient.status == "refused" and (recipient.reply_code or 0) // 100 == 5
+        for recipient in part.recipients.get(delivery_id, ())
+    )
 
 
 def _was_taken_back(part: Part, delivery_id: str) -> bool:

@@ -15,7 +15,7 @@ SELECT delivery_id, source, status, idempotency_key, attempt_no, cycle_attempt, 
     created_at, finished_at, failure, next_attempt_at
 FROM {schema}.deliveries WHERE delivery_id BETWEEN %s AND %s"""
 _RECIPIENTS = """
-SELECT delivery_id, ordinal, address, status
+SELECT delivery_id, ordinal, address, status, reply_code
 FROM {schema}.delivery_recipients WHERE delivery_id BETWEEN %s AND %s
 ORDER BY delivery_id, ordinal"""
 _ATTEMPTS = """

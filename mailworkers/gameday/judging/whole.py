@@ -1,10 +1,11 @@
 """What there is once in a run: faults, the stream, counters, logs, refused commands."""
 
 import re
+import time
 import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Set
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -65,10 +66,11 @@ class Whole:
 
     def _read_tables(self) -> None:
         self.now: datetime = self.rows("SELECT clock_timestamp() AS now")[0].now
+        self._began = self.now - timedelta(seconds=time.monotonic())  # as the ledgers count
         self.malformed = self.rows(
-            "SELECT malformed_id, stream_entry_id, failure_code, delivery_id, detail"
+            "SELECT malformed_id, stream_entry_id, failure_code, delivery_id, detail, received_at"
             " FROM mail.malformed_commands UNION ALL"
-            " SELECT malformed_id, stream_entry_id, failure_code, delivery_id, detail"
+            " SELECT malformed_id, stream_entry_id, failure_code, delivery_id, detail, received_at"
             " FROM chaos.malformed_commands"
         )
         self.records = Counter(row.stream_entry_id for row in self.malformed)
@@ -126,6 +128,15 @@ class Whole:
             and fault["action"] in actions
             and self.is_done(fault)
         ]
+
+    def deaths_of_consumers(self, since: float, until: datetime) -> int:
+        """Return how often a consumer was killed or frozen from *since*, on the ledgers' clock."""
+        end = (until - self._began).total_seconds()
+        faults = [
+            *self.effective("consumer", "kill", "freeze"),
+            *self.effective("supervisord", "kill"),
+        ]
+        return sum(since <= self._effect_of(fault)["t"] <= end for fault in faults)
 
     def is_wiped(self, entry_id: str, sent: float) -> bool:
         """Whether an entry put after *sent* was lost with Redis before anybody was done with it."""
