@@ -107,7 +107,7 @@ SELECT delivery_id, due_at FROM moved;
 SELECT l.dead_letter_id, d.delivery_id
 FROM dead_letters l JOIN deliveries d USING (delivery_id)
 WHERE l.replay_id = %(replay_id)s AND l.dead_letter_id > %(walked_id)s
-  AND d.status = 'scheduled'
+  AND d.status IS NOT DISTINCT FROM 'scheduled'
   AND NOT EXISTS (
     SELECT FROM dead_letters later
     WHERE later.delivery_id = l.delivery_id AND later.dead_letter_id > l.dead_letter_id)
@@ -116,10 +116,12 @@ ORDER BY l.dead_letter_id LIMIT %(limit)s FOR UPDATE OF d SKIP LOCKED;
 -- name: undo_replay
 -- scheduler: scheduled -> failed, dead_letter
 -- Puts deliveries back as they were before their replay, those recipients too that are open still,
--- and opens their dead letters again. After `hold_replayed`.
+-- and opens their dead letters again. After `hold_replayed`. Status and number of the order are
+-- compared so that no index of them is walked: one holds all that is scheduled, one the whole order.
 WITH letter AS MATERIALIZED (
     SELECT dead_letter_id, delivery_id, cause, former FROM dead_letters
-    WHERE dead_letter_id = ANY (%(dead_letter_ids)b::bigint[]) AND replay_id = %(replay_id)s
+    WHERE dead_letter_id = ANY (%(dead_letter_ids)b::bigint[])
+      AND replay_id IS NOT DISTINCT FROM %(replay_id)s
 ), moved AS (
     UPDATE deliveries d SET
         status = CASE l.cause WHEN 'exhausted' THEN 'dead_letter' ELSE 'failed' END,
@@ -128,7 +130,8 @@ WITH letter AS MATERIALIZED (
         expires_at = (l.former ->> 'expires_at')::timestamptz,
         cycle_attempt = (l.former ->> 'cycle_attempt')::integer
     FROM letter l
-    WHERE d.delivery_id = l.delivery_id AND d.status = 'scheduled'
+    WHERE d.delivery_id = ANY (ARRAY(SELECT delivery_id FROM letter))
+      AND d.delivery_id = l.delivery_id AND d.status IS NOT DISTINCT FROM 'scheduled'
     RETURNING d.delivery_id, l.dead_letter_id, l.former
 ), closed AS (
     UPDATE delivery_recipients r SET status = m.former -> 'recipients' ->> r.ordinal::text

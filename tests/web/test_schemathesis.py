@@ -35,7 +35,11 @@ Try = Callable[..., None]
 
 @pytest.fixture
 def try_api(
-    processes: Roles, ports: Ports, conn: psycopg.Connection[Row], make_token: MakeToken
+    processes: Roles,
+    ports: Ports,
+    conn: psycopg.Connection[Row],
+    make_token: MakeToken,
+    tmp_path: Path,
 ) -> Try:
     """Return what lets schemathesis try the real api, which has something of everything."""
     for status in Status:
@@ -50,7 +54,7 @@ def try_api(
     eventually(lambda: _answers(ports, token), within=30)
 
     def try_it(*options: str) -> None:
-        done = _try(ports.api, token, *options)
+        done = _try(ports.api, token, tmp_path, *options)
         assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
         assert '"level":"ERROR"' not in processes.logs()
         assert scheduler.exit_code is None
@@ -66,8 +70,11 @@ def _answers(ports: Ports, token: str) -> bool:
         return False
 
 
-def _try(port: int, token: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Let schemathesis ask the api on *port* whatever its description allows, and more."""
+def _try(port: int, token: str, directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Let schemathesis ask the api on *port* whatever its description allows, and more.
+
+    What it remembers from one run to the next is left in *directory*, which nobody reads.
+    """
     return subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli"),
@@ -77,7 +84,7 @@ def _try(port: int, token: str, *options: str) -> subprocess.CompletedProcess[st
             *("--no-color", "--warnings=off", "--generation-database=none", "--request-timeout=30"),
             *("--continue-on-failure", *options),
         ],
-        cwd=ROOT,
+        cwd=directory,
         env={**os.environ, "NO_PROXY": "*", "PYTHONWARNINGS": "ignore"},
         capture_output=True,
         text=True,
