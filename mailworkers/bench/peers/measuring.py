@@ -1,5 +1,7 @@
 """One run of one peer: from the first enqueue until the last message is at the sink."""
 
+import time
+
 import msgspec
 
 from mailworkers.bench.arrivals import Check
@@ -11,6 +13,8 @@ from mailworkers.bench.peers.python_peers import run_name
 from mailworkers.bench.testbed import Testbed
 
 WARM_UP = 200  # messages
+# Seconds in which a peer writes down what it has sent: that is its work, as our settling is ours.
+_WRITING_DOWN = 1.0
 
 
 class PeerRun(msgspec.Struct, frozen=True):
@@ -37,6 +41,7 @@ def measure_peer(testbed: Testbed, peer: Peer, load: Load, title: str) -> PeerRu
         meter = Meter({**testbed.store_groups(), **running.groups()})
         started, acknowledged = running.enqueue()
         testbed.await_arrivals(wanted, advance)
+        time.sleep(_WRITING_DOWN)
         spent = meter.read()
         running.check_alive()
     arrivals = testbed.sink.take()
