@@ -73,13 +73,15 @@ def test_the_widest_gives_way_first_and_ids_last() -> None:
 def _in_terminal(environ: dict[str, str], *command: str, columns: int) -> str:
     """Return what *command* shows on a terminal of so many columns."""
     master, terminal = pty.openpty()
+    surroundings = {**os.environ, **environ, "TERM": "xterm", "NO_COLOR": "1"}
+    surroundings.pop("COLUMNS", None)  # of the tests' own terminal
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     with subprocess.Popen(
         [sys.executable, *command],
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
-        env={**os.environ, **environ, "TERM": "xterm", "NO_COLOR": "1"},
+        env=surroundings,
     ) as process:
         os.close(terminal)
         shown = b""
