@@ -18,6 +18,10 @@ EQUIVALENT: dict[Key, str] = {
         "ON CONFLICT does the same; without it every accept would burn a lock on the source"
     ),
     ("lease_ready", "status <> was", 1): _SPARED,
+    ("lease_ready", "x.status <> x.was", 1): (
+        "it sets rows to what they are, but where the delivery ended and was requeued since the"
+        " statement began: SKIP LOCKED never waits, so no test can make that moment"
+    ),
     ("lease_ready", "d.lease_token IS NULL", 1): _HELD,
     ("settle", "d.status = 'sending'", 1): _CHECKED,
     ("settle_late", "d.status NOT IN ('sending', 'sent')", 2): _HELD,
