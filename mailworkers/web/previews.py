@@ -111,14 +111,15 @@ def _read(body: bytes) -> PreviewRequest:
     given = parse(body, path="body")
     if not isinstance(given, dict):
         raise bad_value("body", "is not a JSON object")
-    asked = {name: value for name, value in given.items() if value is not None}
-    for name, value in asked.items():
+    if given.get("locale", "") is None:  # as if it were not there
+        del given["locale"]
+    for name, value in given.items():
         if name not in _KINDS:
             raise unknown_field(name)
         kind, said = _KINDS[name]
         if not isinstance(value, kind):
             raise bad_value(name, f"is not {said}")
-    return PreviewRequest(**asked)
+    return PreviewRequest(**given)
 
 
 _KINDS: dict[str, tuple[type, str]] = {
