@@ -590,11 +590,15 @@ QUESTIONS: dict[str, tuple[Case, int]] = {
 }
 
 
+# What tests before rolled back lies dead at the newest end until a vacuum, and is read on the way.
+_DEAD = {"list_dead_letters": 1_000}
+
+
 @pytest.mark.parametrize("name", list(QUESTIONS))
 def test_a_page_reads_what_it_shows(web_conn: db.Connection, name: str) -> None:
     """However much there is, a page takes as long as its rows."""
     case, least = QUESTIONS[name]
-    _check(web_conn, case, least=least)
+    _check(web_conn, case, least=least, spare=_DEAD.get(name, 50))
 
 
 _NOTHING = {
