@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from mailworkers.bench.commands import Mode
+from mailworkers.cli.server_option import servers_option
 from mailworkers.embedded.binaries import Source
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -44,14 +45,7 @@ _TESTBED = (
     click.option("--senders", type=click.IntRange(1, 64), default=2, show_default=True),
     click.option("--consumers", type=click.IntRange(1, 16), default=1, show_default=True),
     click.option("--repeat", type=click.IntRange(1, 100), default=3, show_default=True),
-    click.option(
-        "--servers",
-        type=click.Choice([source.value for source in Source]),
-        default=Source.AUTO.value,
-        show_default=True,
-        help="PostgreSQL and Valkey or Redis: from Python wheels, from the system, or whichever "
-        "is there.",
-    ),
+    servers_option,
     click.option(
         "--directory",
         type=click.Path(file_okay=False, exists=True, path_type=Path),

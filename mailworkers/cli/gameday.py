@@ -11,22 +11,15 @@ from typing import Any, TypeVar
 import click
 
 from mailworkers.cli.output import json_option, print_json
+from mailworkers.cli.server_option import servers_option
 from mailworkers.cli.tables import print_table
-from mailworkers.embedded.binaries import Source
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _SHARED = (
     click.option("--seed", type=int, help="Repeats the plan and the commands of a run."),
     click.option("--senders", type=click.IntRange(1, 32), default=3, show_default=True),
-    click.option(
-        "--servers",
-        type=click.Choice([source.value for source in Source]),
-        default=Source.AUTO.value,
-        show_default=True,
-        help="PostgreSQL and Valkey or Redis: from Python wheels, from the system, or whichever "
-        "is there.",
-    ),
+    servers_option,
     click.option(
         "--report",
         type=click.Path(dir_okay=False, path_type=Path),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from mailworkers.cli.server_option import servers_option
 from mailworkers.embedded.binaries import Source
 
 
@@ -24,14 +25,7 @@ def default_data() -> Path:
     help="Directory of everything that is kept.  [default: mailworkers-demo in the XDG state "
     "directory]",
 )
-@click.option(
-    "--servers",
-    type=click.Choice([source.value for source in Source]),
-    default=Source.AUTO.value,
-    show_default=True,
-    help="PostgreSQL and Valkey or Redis: from Python wheels, from the system, or whichever is "
-    "there.",
-)
+@servers_option
 def up(*, once: bool, reset: bool, data: Path | None, servers: str) -> None:
     """Run all roles on a PostgreSQL, a Redis and a mailbox of their own, until Ctrl-C.
 

@@ -1,6 +1,8 @@
 """Forms by which operators change what becomes of a delivery."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from litestar import Response, post
 
@@ -58,11 +60,7 @@ async def requeue(request: WebRequest, delivery_id: DeliveryId) -> Response[str]
     back = f"{CONSOLE}/deliveries/{delivery_id}"
     form = await read_form(request)
     try:
-        fields = {
-            "reason": form.get("reason"),
-            "expires_at_ms": until_ms("expires", form.get("expires", "")),
-        }
-        await order(requeue_delivery, request, fields, delivery_id=delivery_id)
+        await order(requeue_delivery, request, _again(form), delivery_id=delivery_id)
     except Problem as problem:
         return told(problem, back)
     return redirect(back, Flash("done", "Requeued. The next free sender takes it."))
@@ -74,11 +72,7 @@ async def resend(request: WebRequest, delivery_id: DeliveryId) -> Response[str]:
     back = f"{CONSOLE}/deliveries/{delivery_id}"
     form = await read_form(request)
     try:
-        fields = {
-            "reason": form.get("reason"),
-            "expires_at_ms": until_ms("expires", form.get("expires", "")),
-        }
-        answer = await order(post_resend, request, fields, delivery_id=delivery_id)
+        answer = await order(post_resend, request, _again(form), delivery_id=delivery_id)
     except Problem as problem:
         return told(problem, back)
     words = {
@@ -88,3 +82,11 @@ async def resend(request: WebRequest, delivery_id: DeliveryId) -> Response[str]:
     return redirect(
         f"{CONSOLE}/deliveries/{answer.delivery_id}", Flash("done", words[answer.outcome])
     )
+
+
+def _again(form: Mapping[str, str]) -> dict[str, Any]:
+    """Return the body of an order to send something once more: why, and until when."""
+    return {
+        "reason": form.get("reason"),
+        "expires_at_ms": until_ms("expires", form.get("expires", "")),
+    }
