@@ -52,4 +52,6 @@ def _size(entries: list[Entry]) -> int:
 
 def size_of(fields: Fields | None) -> int:
     """Return how many bytes names and values take, 0 for an entry that is gone."""
-    return sum(len(name) + len(value) for name, value in (fields or {}).items())
+    if not fields:
+        return 0
+    return sum(map(len, fields)) + sum(map(len, fields.values()))

@@ -55,8 +55,10 @@ class SenderJournal:
     def write(self, record: journal.Record) -> None:
         """Append *record*; when this returns it survives the death of the process."""
         data = journal.encode(record)
-        with _away():
+        try:  # not `with _away()`: three times a message, it would cost more than the write
             os.pwrite(self._fd, data, self._position)
+        except OSError as error:
+            raise _unwritable(error) from error
         self._position += len(data)
 
     def renew(self) -> None:
@@ -111,7 +113,11 @@ def _away() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreUnavailable("journal", f"{error.strerror}: {error.filename or ''}") from error
+        raise _unwritable(error) from error
+
+
+def _unwritable(error: OSError) -> StoreUnavailable:
+    return StoreUnavailable("journal", f"{error.strerror}: {error.filename or ''}")
 
 
 class Orphan:

@@ -89,7 +89,7 @@ def compose(message: Message, *, message_id: str, date: datetime) -> bytes:
     """
     if not _MESSAGE_ID.fullmatch(message_id):
         raise MessageError("Message-ID", "write it as <left@right>")
-    entity = _content(message, hashlib.sha256(message_id.encode()).hexdigest()[:24])
+    entity = _content(message, message_id)
     fields = _address_fields(message)
     fields += (
         ("Subject", unstructured("Subject", message.subject)),
@@ -146,7 +146,7 @@ def date_text(date: datetime) -> str:
     return f"{day} {utc.hour:02}:{utc.minute:02}:{utc.second:02} +0000"
 
 
-def _content(message: Message, seed: str) -> _Entity:
+def _content(message: Message, message_id: str) -> _Entity:
     """Return the tree of the module's docstring for *message*."""
     inline: list[_Entity] = []
     attached: list[_Entity] = []
@@ -161,11 +161,11 @@ def _content(message: Message, seed: str) -> _Entity:
         bodies.append(_text("plain", message.text))
     if message.html is not None:
         html = _text("html", message.html)
-        bodies.append(_multipart("related", seed, [html, *inline]) if inline else html)
+        bodies.append(_multipart("related", message_id, [html, *inline]) if inline else html)
     if not bodies:
         raise MessageError("body", "neither text nor html")
-    body = _multipart("alternative", seed, bodies) if len(bodies) > 1 else bodies[0]
-    return _multipart("mixed", seed, [body, *attached]) if attached else body
+    body = _multipart("alternative", message_id, bodies) if len(bodies) > 1 else bodies[0]
+    return _multipart("mixed", message_id, [body, *attached]) if attached else body
 
 
 def _refuse_shared_content_ids(attachments: Sequence[Attachment]) -> None:
@@ -188,13 +188,13 @@ def _file(attachment: Attachment, disposition: str) -> _Entity:
     return _Entity(fields, [base64_lines(attachment.content)])
 
 
-def _multipart(kind: str, seed: str, parts: Sequence[_Entity]) -> _Entity:
+def _multipart(kind: str, message_id: str, parts: Sequence[_Entity]) -> _Entity:
     """Return *parts* under one boundary.
 
     `=_` makes it a string that no encoded body holds (RFC 2045 section 6.7) and no 7bit one either,
     since `encode_text` sees to that; the kind's letter keeps boundaries of one message apart.
     """
-    boundary = f"=_{kind[0]}_{seed}"
+    boundary = f"=_{kind[0]}_{hashlib.sha256(message_id.encode()).hexdigest()[:24]}"
     content_type = [f"multipart/{kind};", f'boundary="{boundary}"']
     if kind == "related":
         content_type[0] += ' type="text/html";'

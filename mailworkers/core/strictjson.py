@@ -8,6 +8,7 @@ again with its strings cut out, which is exact.
 """
 
 import re
+from collections.abc import Iterator
 
 import msgspec
 
@@ -18,6 +19,7 @@ MAX_VALUES = 10_000
 LARGEST_INTEGER = 2**63 - 1
 
 _VALUES = f"{MAX_VALUES} JSON values"
+_NUL = b"\\u0000"  # valid JSON has no other way to write it
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 # Every key ends like this. So does a string with `":` in it, or one that starts with a colon: there
@@ -41,6 +43,8 @@ def parse(text: bytes, *, path: str) -> object:
         raise _invalid(path, "nests too deep") from None
     except msgspec.DecodeError as error:
         raise _invalid(path, _fault(text, error)) from None
+    if _NUL in text and any("\0" in string for string in _strings(value)):
+        raise _invalid(path, "holds the character NUL")
     keys = _count_keys(value, path)
     may_repeat = len(_KEY_END.split(text, keys + 1)) - 1 > keys
     if may_repeat and _structure(text).count(b":") > keys:
@@ -89,6 +93,20 @@ def _nests_deeper(brackets: bytes, limit: int) -> bool:
     return False
 
 
+def _strings(root: object) -> Iterator[str]:
+    """Yield every string of *root*, keys too."""
+    waiting = [root]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            waiting.extend(value)
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+
+
 def _count_keys(root: object, path: str) -> int:
     """Return how many keys all objects of *root* have, and refuse the values it must not hold."""
     keys = values = 0
@@ -97,17 +115,15 @@ def _count_keys(root: object, path: str) -> int:
         value = waiting.pop()
         values += 1
         if isinstance(value, str):
-            if "\0" in value:
-                raise _invalid(path, "holds the character NUL")
-        elif isinstance(value, dict):
+            continue
+        if isinstance(value, dict):
             keys += len(value)
-            waiting.extend(value)
             waiting.extend(value.values())
         elif isinstance(value, list):
             waiting.extend(value)
         elif isinstance(value, int) and not -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
             raise bad_value(path, "holds an integer that does not fit 64 bits")
-    if values - keys > MAX_VALUES:
+    if values > MAX_VALUES:
         raise too_large(path, _VALUES)
     return keys
 
