@@ -4,6 +4,7 @@ import enum
 import itertools
 import random
 import time
+from collections.abc import Mapping
 from uuid import UUID
 
 import msgspec
@@ -60,6 +61,30 @@ def prepare(stream: str, load: Load, chance: random.Random) -> Batch:
         batch.commands.append(xadd(stream, fields))
         batch.message_ids.append(f"<{delivery_id}@{_DOMAIN}>")
     return batch
+
+
+class Submission(msgspec.Struct, frozen=True):
+    """A command as the api takes it, and the Message-ID of the message it must become."""
+
+    body: Mapping[str, object]
+    message_id: str
+
+
+def submissions(load: Load, chance: random.Random) -> list[Submission]:
+    """Return the commands of *load* for the api, with ids of their own for each call."""
+    text = text_of(load.size)
+    found = []
+    for number in range(load.messages):
+        delivery_id = str(UUID(int=chance.getrandbits(128), version=4))
+        body = {
+            "delivery_id": delivery_id,
+            "source": load.source,
+            "payload_mode": str(load.mode),
+            "idempotency_key": f"order-{delivery_id}",
+            "payload": _payload(load, number, text),
+        }
+        found.append(Submission(body, f"<{delivery_id}@{_DOMAIN}>"))
+    return found
 
 
 def _payload(load: Load, number: int, text: str) -> dict[str, object]:

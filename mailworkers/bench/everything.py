@@ -12,10 +12,12 @@ from mailworkers.bench.report import Report
 from mailworkers.bench.scenarios import (
     auth,
     history,
+    http,
     kill,
     latency,
     lateness,
     memory,
+    reading,
     retention,
     slow_relay,
     snapshot,
@@ -70,6 +72,8 @@ def measurements(
         "history": lambda: history.run(
             history.Past(sizes.finished, sizes.future), load, setup, **plain
         ),
+        "http": lambda: http.run(http.Calls(), load, setup, **plain),
+        "reading": lambda: reading.run(reading.Shelf(sizes.finished), load, setup, **plain),
         "snapshot": lambda: snapshot.run(snapshot.Hold(sizes.held), load, setup, **plain),
         "retention": lambda: retention.run(retention.Old(sizes.old), load, setup, **plain),
         "kill": lambda: kill.run(kill.Kill(sizes.killed), setup, **plain),

@@ -7,7 +7,7 @@ import click
 
 from mailworkers.bench.commands import Mode
 from mailworkers.bench.sinks import SinkKind
-from mailworkers.cli import bench_circumstances, bench_report
+from mailworkers.cli import bench_circumstances, bench_http, bench_report
 from mailworkers.cli.bench_compose import compose
 from mailworkers.cli.bench_options import load_options, peers_of, setup_of, show
 
@@ -137,5 +137,10 @@ def journal(*, messages: int, **shared: Any) -> None:
     show(report, as_json=shared["as_json"])
 
 
-for command in (compose, *bench_circumstances.COMMANDS, *bench_report.COMMANDS):
+for command in (
+    compose,
+    *bench_circumstances.COMMANDS,
+    *bench_http.COMMANDS,
+    *bench_report.COMMANDS,
+):
     bench.add_command(command)

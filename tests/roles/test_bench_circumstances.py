@@ -1,6 +1,7 @@
 """The scenarios of `mailworkers bench` about circumstances, each once at its smallest."""
 
 import smtplib
+import socket
 import time
 from email.message import EmailMessage
 from typing import Any
@@ -11,12 +12,14 @@ from click.testing import CliRunner
 
 from mailworkers.adapters import db
 from mailworkers.bench.arrivals import Check
+from mailworkers.bench.callers import Callers, Unanswered, post
 from mailworkers.bench.cpu import Spent
 from mailworkers.bench.delaying_proxy import delayed
 from mailworkers.bench.filling import PREFIX, Rows, fill, filled_ids
 from mailworkers.bench.flatness import Flatness
 from mailworkers.bench.passing import Passage
 from mailworkers.bench.report import Report
+from mailworkers.bench.scenarios.reading import ASKED
 from mailworkers.bench.scenarios.slow_relay import Distances
 from mailworkers.bench.sinks import LeanSink
 from mailworkers.cli.main import main
@@ -223,3 +226,40 @@ def test_every_role_is_timed_from_its_start(request: pytest.FixtureRequest) -> N
     assert min(times) > 0
     assert found["slowest_start_to_work_ms"] == max(times)
     assert all(found[f"{role}_connections"] >= 1 for role in roles)
+
+
+@pytest.mark.slow
+def test_deliveries_by_http_are_counted_one_by_one_and_in_batches(
+    request: pytest.FixtureRequest,
+) -> None:
+    found = _bench(request, "http --messages 60 --callers 4 --batch 25 --repeat 1")
+
+    assert found["exactly_once"] is True
+    assert found["messages"]["expected"] == 2 * (200 + 60)
+    assert found["single_per_second"] > 0
+    assert found["batch_per_second"] > 0
+
+
+@pytest.mark.slow
+def test_every_list_search_and_page_is_read(request: pytest.FixtureRequest) -> None:
+    command = "reading --finished 300 --deferred 20 --times 5 --messages 60 --repeat 1"
+    found = _bench(request, command)
+
+    assert found["exactly_once"] is True
+    times = {name: found[f"{name}_p95_ms"] for name in ASKED}
+    assert found["slowest_p95_ms"] == max(times.values()) > 0
+    assert found["ratio_watched"] > 0
+
+
+def test_an_answer_that_is_no_acceptance_ends_the_measurement() -> None:
+    """A rate of refusals would say nothing."""
+    refusal = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        callers = Callers(server.getsockname()[1], 1)
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(refusal)
+
+            with pytest.raises(Unanswered, match="503"):
+                callers.call([post("/", {})])
+        callers.close()
