@@ -73,13 +73,15 @@ class Context:
         self.role = role
         self.settings = settings
         self.process_id: UUID = uuid4()
-        self.process = os.environ.get("SUPERVISOR_PROCESS_NAME") or f"{role}-{os.getpid()}"
+        slot = os.environ.get("SUPERVISOR_PROCESS_NAME")
+        self.process = slot or f"{role}-{os.getpid()}"
         self.stop = Stop(settings.shutdown_timeout)
         with usable_places({"MAIL_STATE_DIR": settings.state_dir}):
             self.telemetry = Telemetry(
                 role,
                 self.process,
                 state_dir=settings.state_dir,
+                counted_as=slot or role,
                 level=settings.log_level,
                 secrets=settings.secrets(),
             )

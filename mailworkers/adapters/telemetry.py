@@ -31,7 +31,8 @@ class Telemetry:
     """The log lines and numbers of one process.
 
     *process* is the name supervisord gave it; *secrets* are kept out of every text. Metric files
-    live in `state_dir/metrics`, see `metrics.exposition`.
+    live in `state_dir/metrics`, see `metrics.exposition`; they bear the name *counted_as*, which
+    is not new with each start: what one process counted, the next one of this name goes on with.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Telemetry:
         process: str,
         *,
         state_dir: Path,
+        counted_as: str = "",
         level: str = "info",
         secrets: Iterable[str] = (),
         fd: int = 1,
@@ -47,7 +49,7 @@ class Telemetry:
         self.tracer: Tracer | None = None
         self._level_file = LevelFile(state_dir)
         self._configured_level = level
-        self.metrics = Metrics(state_dir / METRICS_DIRECTORY, process)
+        self.metrics = Metrics(state_dir / METRICS_DIRECTORY, counted_as or process)
         self._count = self.metrics.count
         self._observe = self.metrics.observe
         self._log = Log(
@@ -180,7 +182,7 @@ class Telemetry:
     ) -> None:
         """The relay accepted the message; *duration_ms* is None where nobody saw it."""
         self._count("mail.delivery.sent", source)
-        self._observe("mail.delivery.end_to_end_ms", end_to_end_ms)
+        self._observe("mail.delivery.end_to_end_ms", end_to_end_ms, traceparent)
         facts = {
             "delivery_id": delivery_id,
             **_trace(traceparent),
@@ -298,16 +300,20 @@ class Telemetry:
         }
         self._log.write(Level.INFO, events.CANCEL_REQUESTED, facts)
 
-    def attempt_closed(self, status: AttemptStatus, duration_ms: float | None) -> None:
+    def attempt_closed(
+        self, status: AttemptStatus, duration_ms: float | None, traceparent: str | None = None
+    ) -> None:
         """An attempt ended with *status* (numbers only); None where nobody saw how long it took."""
         self._count("mail.attempt.outcomes", status)
         if duration_ms is not None:
-            self._observe("mail.provider.send.duration_ms", duration_ms)
+            self._observe("mail.provider.send.duration_ms", duration_ms, traceparent)
 
-    def retry_executed(self, status: str, lateness_ms: float) -> None:
+    def retry_executed(
+        self, status: str, lateness_ms: float, traceparent: str | None = None
+    ) -> None:
         """A retry ran *lateness_ms* after its time; *status*: success or the attempt's status."""
         self._count("retries_executed", "success" if status in _SUCCESSES else "failed")
-        self._observe("mail.retry.lateness_ms", lateness_ms)
+        self._observe("mail.retry.lateness_ms", lateness_ms, traceparent)
 
     def outcome_corrected(self, delivery_id: UUID | str, status: str) -> None:
         """An outcome became known after its lease had been taken back; "" where nothing moved."""

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from panels import HOST, ROWS, Alarm, Panel, Query, Row
+from panels import HOST, ROWS
+from records import Panel, Query, Row
 
 Json = dict[str, Any]
 
@@ -133,7 +134,7 @@ def _panel(panel: Panel) -> Json:
             for place, query in enumerate(panel.queries)
         ],
         "fieldConfig": {"defaults": _defaults(panel), "overrides": []},
-        "options": _OPTIONS[panel.kind],
+        "options": _options(panel),
     }
 
 
@@ -161,7 +162,8 @@ def _target(panel: Panel, query: Query, name: str) -> Json:
 
 
 def _defaults(panel: Panel) -> Json:
-    found: Json = {"unit": panel.unit, "thresholds": _thresholds(panel.alarms), "mappings": []}
+    found: Json = {"unit": panel.unit, "thresholds": _thresholds(panel), "mappings": [],
+                   "noValue": "none"}  # fmt: skip
     if panel.words is not None:
         zero, one = panel.words
         found["mappings"] = [{"type": "value", "options": {
@@ -186,11 +188,25 @@ def _drawing(panel: Panel) -> Json:
     }
 
 
-def _thresholds(alarms: tuple[Alarm, ...]) -> Json:
-    """Return the lines of *alarms*; one that fires above 0, of things that are counted, at 1."""
-    bounds = sorted({alarm.above or 1 for alarm in alarms if alarm.above is not None})
-    steps: list[Json] = [{"color": _GREEN, "value": None}]
-    return {"mode": "absolute", "steps": steps + [{"color": _RED, "value": b} for b in bounds]}
+def _thresholds(panel: Panel) -> Json:
+    """Return the lines of the alarms; one that fires above 0, of things that are counted, at 1."""
+    if panel.red_below is not None:
+        steps = [{"color": _RED, "value": None}, {"color": _GREEN, "value": panel.red_below}]
+        return {"mode": "absolute", "steps": steps}
+    bounds = {alarm.above or 1 for alarm in panel.alarms if alarm.above is not None}
+    if panel.red_from is not None:
+        bounds.add(panel.red_from)
+    red = [{"color": _RED, "value": bound} for bound in sorted(bounds)]
+    return {"mode": "absolute", "steps": [{"color": _GREEN, "value": None}, *red]}
+
+
+def _options(panel: Panel) -> Json:
+    """Return how its kind is drawn; a number that is neither good nor bad has no colour."""
+    found = _OPTIONS[panel.kind]
+    if panel.kind != "stat":
+        return found
+    is_judged = panel.alarms or panel.words or (panel.red_from, panel.red_below) != (None, None)
+    return found | {"colorMode": "background" if is_judged else "none"}
 
 
 def _link(title: str, page: str) -> Json:
@@ -203,7 +219,6 @@ _OPTIONS: dict[str, Json] = {
     "state-timeline": {"legend": _LEGEND, "mergeValues": True, "showValue": "auto"},
     "stat": {
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
-        "colorMode": "background",
         "graphMode": "none",
     },
     "table": {"showHeader": True},

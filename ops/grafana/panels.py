@@ -4,52 +4,11 @@ Gauges that monitors read from the database are the same on every host (`max`); 
 host's own (`sum`). `or vector(0)` is where "never yet" and "none" are the same to who looks.
 """
 
-import msgspec
+from records import Alarm, Panel, Query, Row
 
 HOST = 'instance=~"$host"'
 RATE = "$__rate_interval"
 _WAITING = 'status=~"scheduled|queued|rendered|sending|deferred"'
-
-
-class Alarm(msgspec.Struct, frozen=True):
-    """An alarm of alerts.yml; *above* is its bound, drawn as a line, None where there is none."""
-
-    name: str
-    above: float | None = None
-
-
-class Query(msgspec.Struct, frozen=True):
-    """One question; *legend* names its series, by `{{label}}`."""
-
-    ask: str
-    legend: str = ""
-    is_trace_wanted: bool = False
-
-
-class Panel(msgspec.Struct, frozen=True):
-    """One picture, *width* of 24 columns wide; *says* is what it tells, for who points at it.
-
-    *words* are values in words, green for 1 and red for 0.
-    """
-
-    title: str
-    says: str
-    queries: tuple[Query, ...]
-    unit: str = "short"
-    width: int = 8
-    height: int = 7
-    kind: str = "timeseries"
-    alarms: tuple[Alarm, ...] = ()
-    words: tuple[str, str] | None = None
-    is_stacked: bool = False
-    log_base: int = 0
-
-
-class Row(msgspec.Struct, frozen=True):
-    """Panels that answer one question."""
-
-    title: str
-    panels: tuple[Panel, ...]
 
 
 def _per_second(metric: str, by: str = "") -> str:
@@ -82,6 +41,11 @@ def _or_none(ask: str) -> str:
     return f"{ask} or vector(0)"
 
 
+def _any(ask: str) -> str:
+    """Return *ask* without its series at 0: a legend of codes that never came helps nobody."""
+    return f"{ask} > 0"
+
+
 def _burn(span: str) -> Query:
     return Query(f"(1 - avg_over_time(mail:available[{span}])) / 0.001", span)
 
@@ -106,8 +70,9 @@ DELIVERING = Row("Am I delivering?", (
           _depth(more=_WAITING)),
     _stat("Oldest login code", "How long the oldest delivery of lane auth that is due has waited.",
           _now(_OLDEST, 'lane="auth"'), Alarm("MailAuthLate", 15_000), unit="ms"),
-    _stat("Alarms firing", "How many; the list is below.",
-          _or_none('count(ALERTS{alertstate="firing"})'), Alarm("MailDeadLetters")),
+    Panel("Alarms firing", "How many; the list is below.",
+          (Query(_or_none('count(ALERTS{alertstate="firing"})')),), width=4, height=4, kind="stat",
+          red_from=1),
     Panel("In and out", "What came in, what the relay took. Apart for long: look at the queue.", (
           Query(_per_second("mail_delivery_accepted_total"), "accepted"),
           Query(_per_second("mail_delivery_sent_total"), "sent")), "mails/s", 16),
@@ -117,10 +82,10 @@ DELIVERING = Row("Am I delivering?", (
 
 QUEUE = Row("Queue and ages", (
     Panel("Waiting, by status", "queued and rendered are ready; deferred waits for its retry.",
-          (Query(_depth("status"), "{{status}}"),), "mails", is_stacked=True,
+          (Query(_depth("status"), "{{status}}"),), "mails",
           alarms=(Alarm("MailBacklogGrows", 10_000),)),
     Panel("Waiting, by lane", "auth goes before normal before bulk.",
-          (Query(_depth("lane"), "{{lane}}"),), "mails", is_stacked=True),
+          (Query(_depth("lane"), "{{lane}}"),), "mails"),
     Panel("Oldest that is due", "How long it has waited to be sent: the first thing to be late.",
           (Query(_now(_OLDEST, 'lane=~"$lane"', "lane"), "{{lane}}"),), "ms", log_base=10,
           alarms=(Alarm("MailAuthLate", 15_000), Alarm("MailLate", 300_000),
@@ -138,10 +103,10 @@ QUEUE = Row("Queue and ages", (
 OUTCOMES = Row("Outcomes", (
     Panel("How deliveries end", "A second. dead_letters: those of failed and of spent ladders.",
           tuple(Query(_per_second(f"mail_delivery_{end}_total"), end) for end in _ENDS),
-          "mails/s", alarms=(Alarm("MailUncertain"),)),
+          "mails/s", alarms=(Alarm("MailUncertain"), Alarm("MailDeadLetters"))),
     Panel("Attempts, by what came of them", "Each a transaction with the relay.",
           (Query(_per_second("mail_attempt_outcomes_total", "status"), "{{status}}"),),
-          "ops", is_stacked=True),
+          "ops"),
     Panel("Accepted, by source", "Who sends how much.",
           (Query(_per_second("mail_delivery_accepted_total", "source"), "{{source}}"),),
           "mails/s", is_stacked=True),
@@ -149,7 +114,7 @@ OUTCOMES = Row("Outcomes", (
           (Query(_lately("mail_delivery_dead_letters_total", "10m", "source"), "{{source}}"),),
           "mails", alarms=(Alarm("MailDeadLetterRate", 10),)),
     Panel("Refused commands in five minutes", "By failure code; the raw entries are kept.",
-          (Query(_lately("mail_stream_commands_malformed_total", "5m", "failure_code"),
+          (Query(_any(_lately("mail_stream_commands_malformed_total", "5m", "failure_code")),
                  "{{failure_code}}"),), "short", is_stacked=True,
           alarms=(Alarm("MailMalformedSpike", 50),)),
     Panel("Retries", "A second: scheduled, run by what came of it, run out.", (
@@ -179,7 +144,7 @@ RELAY = Row("Relay and breaker", (
           (Query(_now("mail_relay_breakers_open"), "open"),), "short",
           alarms=(Alarm("MailBreakerOpen", 0),)),
     Panel("Faults of the relay or our account", "In five minutes, by stage of the conversation.",
-          (Query(_lately("mail_relay_faults_total", "5m", "stage"), "{{stage}}"),), "short",
+          (Query(_any(_lately("mail_relay_faults_total", "5m", "stage")), "{{stage}}"),), "short",
           is_stacked=True),
     Panel("Leases", "Overdue: nobody took it back. Late, lost: a sender was away longer than it.", (
           Query(_now("mail_lease_overdue"), "overdue"),
@@ -241,7 +206,7 @@ OBJECTIVE = Row("The promise: 99.9 % of a month", (
           alarms=(Alarm("MailErrorBudgetBurnsSlowly", 6), Alarm("MailErrorBudgetBurnsFast", 14.4))),
     Panel("Left of 30 days' budget", "Of 43.2 minutes; as far back as Prometheus remembers.",
           (Query("1 - (1 - avg_over_time(mail:available[30d])) / 0.001", "left"),),
-          "percentunit", height=7, kind="stat"),
+          "percentunit", kind="stat", red_below=0),
 ))
 # fmt: on
 ROWS = (DELIVERING, QUEUE, OUTCOMES, LATENCY, RELAY, STORES, PROCESSES, OBJECTIVE)

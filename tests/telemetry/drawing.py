@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -12,7 +13,8 @@ Point = tuple[float, float]
 
 COLOURS = ("#73bf69", "#f2cc0c", "#5794f2", "#ff9830", "#f2495c", "#b877d9", "#37872d", "#8ab8ff")
 _UNITS = {"ms": "ms", "mails/s": "/s", "ops": "/s", "percentunit": "%"}
-_WIDTH, _HEIGHT, _LEFT = 1000.0, 300.0, 90.0
+CELL = (70, 34)  # pixels of a column and of a row
+_LEFT = 72.0
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -25,7 +27,7 @@ class Line(msgspec.Struct, frozen=True):
 
 def draw(panel: Panel, lines: Sequence[Line]) -> str:
     """Return *panel* with *lines* in it."""
-    body = "<p class=none>No data</p>"
+    body = f"<p class=none>{_defaults(panel)['noValue']}</p>"
     if lines:
         kinds = {"stat": _stat, "table": _table, "state-timeline": _states, "heatmap": _heat}
         body = kinds.get(panel["type"], _graph)(panel, lines)
@@ -37,9 +39,13 @@ def _defaults(panel: Panel) -> dict[str, Any]:
     return found
 
 
+def _steps(panel: Panel) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = _defaults(panel)["thresholds"]["steps"]
+    return found
+
+
 def _bounds(panel: Panel) -> list[float]:
-    steps = _defaults(panel)["thresholds"]["steps"]
-    return [step["value"] for step in steps if step["value"] is not None]
+    return [step["value"] for step in _steps(panel) if step["value"] is not None]
 
 
 def _number(value: float, unit: str) -> str:
@@ -47,7 +53,7 @@ def _number(value: float, unit: str) -> str:
         return f"{value:.1%}"
     if unit == "ms" and value >= 1000:
         seconds = value / 1000
-        return f"{seconds:.3g} s" if seconds < 60 else f"{seconds / 60:.3g} min"
+        return f"{seconds:.3g} s" if seconds < 60 else f"{seconds / 60:.0f} min"
     text = f"{value:.0f}" if value >= 1000 or value == int(value) else f"{value:.3g}"
     return f"{text} {_UNITS.get(unit, '')}".strip()
 
@@ -58,8 +64,9 @@ def _words(panel: Panel, value: float) -> tuple[str, str]:
         told = mapping["options"].get(f"{value:g}")
         if told:
             return told["text"], told["color"]
-    is_beyond = any(value >= bound for bound in _bounds(panel))
-    return _number(value, _defaults(panel)["unit"]), "red" if is_beyond else "green"
+    reached = [s["color"] for s in _steps(panel) if s["value"] is None or s["value"] <= value]
+    colour = "" if panel["options"].get("colorMode") == "none" else reached[-1]
+    return _number(value, _defaults(panel)["unit"]), colour
 
 
 def _stat(panel: Panel, lines: Sequence[Line]) -> str:
@@ -75,73 +82,96 @@ def _table(_panel: Panel, lines: Sequence[Line]) -> str:
     return f"<table>{rows}</table>"
 
 
-def _span(lines: Iterable[Line]) -> tuple[float, float]:
-    times = [at for line in lines for at, _ in line.points]
-    return min(times), max(*times, min(times) + 1)
+class _Area:
+    """The room below a panel's title, in pixels, and what is drawn there: times run across it."""
 
+    def __init__(self, panel: Panel, lines: Sequence[Line]) -> None:
+        place = panel["gridPos"]
+        self.width: float = place["w"] * CELL[0] - 24.0
+        self.height: float = place["h"] * CELL[1] * 0.66
+        times = [at for line in lines for at, _ in line.points]
+        self._span = min(times), max(*times, min(times) + 1)
+        self._shapes: list[str] = []
 
-def _across(at: float, span: tuple[float, float]) -> float:
-    return _LEFT + (at - span[0]) / (span[1] - span[0]) * (_WIDTH - _LEFT)
+    def across(self, at: float) -> float:
+        begin, end = self._span
+        return _LEFT + (at - begin) / (end - begin) * (self.width - _LEFT)
+
+    def text(self, height: float, words: str) -> None:
+        self._shapes.append(f'<text x="0" y="{height:.1f}">{escape(words)}</text>')
+
+    def rule(self, height: float, kind: str) -> None:
+        self._shapes.append(f'<path d="M{_LEFT} {height:.1f}H{self.width}" class="{kind}"/>')
+
+    def box(self, begin: float, end: float, top: float, tall: float, style: str) -> None:
+        left, right = self.across(begin), self.across(end)
+        self._shapes.append(
+            f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{tall:.1f}"'
+            f" {style}/>"
+        )
+
+    def line(self, points: Iterable[Point], colour: str) -> None:
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        self._shapes.append(
+            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
+        )
+
+    def source(self) -> str:
+        size = f'width="{self.width:g}" height="{self.height:g}"'
+        return f"<svg {size}>{''.join(self._shapes)}</svg>"
 
 
 def _states(panel: Panel, lines: Sequence[Line]) -> str:
-    span = _span(lines)
-    tall = _HEIGHT / len(lines)
-    shapes = []
+    """Draw a bar for each series, in the colour of its value."""
+    area = _Area(panel, lines)
+    tall = area.height / len(lines)
     for place, line in enumerate(lines):
-        for (at, value), (until, _) in zip(line.points, line.points[1:], strict=False):
-            left, right = _across(at, span), _across(until, span)
-            shapes.append(
-                f'<rect x="{left:.1f}" y="{place * tall + 4:.1f}" width="{right - left + 1:.1f}"'
-                f' height="{tall - 8:.1f}" class="{_words(panel, value)[1]}"/>'
-            )
-        shapes.append(f'<text x="0" y="{place * tall + tall / 2 + 6:.1f}">{line.name[:10]}</text>')
-    return _svg(shapes)
+        for value, points in groupby(line.points, key=lambda point: point[1]):
+            times = [at for at, _ in points]
+            colour = f'class="{_words(panel, value)[1]}"'
+            area.box(times[0], times[-1] + 1, place * tall + 2, tall - 4, colour)
+        area.text(place * tall + tall / 2 + 4, line.name[:11])
+    return area.source()
 
 
-def _heat(_panel: Panel, lines: Sequence[Line]) -> str:
+def _heat(panel: Panel, lines: Sequence[Line]) -> str:
     """Draw buckets, which come accumulated, as rows whose colour is how many fell into each."""
     ordered = sorted(lines, key=lambda line: float(line.labels["le"]))
-    span, tall = _span(lines), _HEIGHT / len(lines)
+    area = _Area(panel, lines)
+    tall = area.height / len(lines)
     below: dict[float, float] = {}
-    shapes = []
     for place, line in enumerate(ordered):
-        top = _HEIGHT - (place + 1) * tall
+        top = area.height - (place + 1) * tall
         for at, value in line.points:
             alone, below[at] = value - below.get(at, 0.0), value
-            shapes.append(
-                f'<rect x="{_across(at, span):.1f}" y="{top:.1f}" width="9" height="{tall:.1f}"'
-                f' fill="#ff9830" opacity="{min(1.0, max(alone, 0.0) / 6):.2f}"/>'
-            )
-        label = _number(float(line.labels["le"]), "ms")
-        shapes.append(f'<text x="0" y="{top + tall:.1f}" font-size="14">{label}</text>')
-    return _svg(shapes)
+            shade = min(1.0, max(alone, 0.0) / 40)
+            area.box(at, at + 1, top, tall, f'fill="#ff9830" opacity="{shade:.2f}"')
+        if place % 2 == 0:
+            area.text(top + tall, _number(float(line.labels["le"]), "ms"))
+    return area.source()
 
 
 def _graph(panel: Panel, lines: Sequence[Line]) -> str:
-    custom = _defaults(panel)["custom"]
+    """Draw curves, the lines of alarms that are in sight, and a legend that names the others."""
+    custom, unit = _defaults(panel)["custom"], _defaults(panel)["unit"]
     is_stacked = custom["stacking"]["mode"] == "normal"
     drawn = list(_stacked(lines) if is_stacked else [line.points for line in lines])
     top = max([value for points in drawn for _, value in points if math.isfinite(value)] or [0])
-    scale = _Scale(top or 1.0, is_log=custom["scaleDistribution"]["type"] == "log")
-    span = _span(lines)
-    shapes = [scale.mark(share, _defaults(panel)["unit"]) for share in (0.0, 0.5, 1.0)]
+    area = _Area(panel, lines)
+    is_log = custom["scaleDistribution"]["type"] == "log"
+    scale = _Scale(top or 1.0, area.height, is_log=is_log)
+    for share in (0.0, 0.5, 1.0):
+        value = scale.value(share)
+        area.rule(scale.height(value), "grid")
+        area.text(max(scale.height(value), 12), _number(value, unit))
     for place, points in enumerate(drawn):
-        path = " ".join(
-            f"{_across(at, span):.1f},{scale.height(value):.1f}"
-            for at, value in points
-            if math.isfinite(value)
-        )
-        colour = COLOURS[place % len(COLOURS)]
-        shapes.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="3"/>')
-    notes = []
+        found = [(area.across(at), scale.height(y)) for at, y in points if math.isfinite(y)]
+        area.line(found, COLOURS[place % len(COLOURS)])
     for bound in _bounds(panel):
         if bound <= scale.top:
-            height = scale.height(bound)
-            shapes.append(f'<path d="M{_LEFT} {height:.1f}H{_WIDTH}" class="bound"/>')
-        else:
-            notes.append(f"bound {_number(bound, _defaults(panel)['unit'])}")
-    return _svg(shapes) + _legend(lines, notes)
+            area.rule(scale.height(bound), "bound")
+    notes = [f"bound {_number(bound, unit)}" for bound in _bounds(panel) if bound > scale.top]
+    return area.source() + _legend(lines, notes)
 
 
 def _stacked(lines: Sequence[Line]) -> Iterable[list[Point]]:
@@ -155,8 +185,9 @@ def _stacked(lines: Sequence[Line]) -> Iterable[list[Point]]:
 class _Scale:
     """Heights of values from 0 to *top*; by powers of ten, with 1 at the bottom, where *is_log*."""
 
-    def __init__(self, top: float, *, is_log: bool) -> None:
+    def __init__(self, top: float, tall: float, *, is_log: bool) -> None:
         self.top = top * 1.1
+        self._tall = tall
         self._is_log = is_log and top > 10
 
     def height(self, value: float) -> float:
@@ -164,13 +195,10 @@ class _Scale:
             share = math.log10(max(value, 1.0)) / math.log10(self.top)
         else:
             share = value / self.top
-        return _HEIGHT * (1 - share * 0.95) - 4
+        return self._tall * (1 - share * 0.95) - 2
 
-    def mark(self, share: float, unit: str) -> str:
-        value = self.top**share if self._is_log else self.top * share
-        height = self.height(value)
-        text = f'<text x="0" y="{max(height, 18):.1f}">{_number(value, unit)}</text>'
-        return f'<path d="M{_LEFT} {height:.1f}H{_WIDTH}" class="grid"/>{text}'
+    def value(self, share: float) -> float:
+        return math.pow(self.top, share) if self._is_log else self.top * share
 
 
 def _legend(lines: Sequence[Line], notes: Sequence[str]) -> str:
@@ -179,10 +207,3 @@ def _legend(lines: Sequence[Line], notes: Sequence[str]) -> str:
         for place, line in enumerate(lines)
     ]
     return f"<p class=legend>{' '.join([*names, *notes])}</p>"
-
-
-def _svg(shapes: Iterable[str]) -> str:
-    return (
-        f'<svg viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" preserveAspectRatio="none">'
-        f"{''.join(shapes)}</svg>"
-    )

@@ -27,19 +27,18 @@ from tests.eventually import eventually
 from tests.relay import Relay
 from tests.telemetry import story
 from tests.telemetry.dashboards import BOARD, filled
-from tests.telemetry.drawing import Line, draw
+from tests.telemetry.drawing import CELL, Line, draw
 from tests.telemetry.prometheus import Prometheus, watching
 
 _SECONDS = 150
-_CELL_WIDTH, _CELL_HEIGHT = 70, 34
 _STYLE = """
 body { background: #111217; color: #ccccdc; font: 12px system-ui, sans-serif; margin: 0 }
 section { position: absolute; background: #181b1f; border: 1px solid #2c3235; overflow: hidden;
   box-sizing: border-box; padding: 4px 8px }
 section.row { background: none; border: none; font-weight: 600; font-size: 14px; padding: 10px 4px }
 h3 { margin: 2px 0; font-size: 13px; font-weight: 500 }
-svg { width: 100%; height: 72% } text { fill: #9fa7b3; font-size: 24px }
-.grid { stroke: #2c3235 } .bound { stroke: #f2495c; stroke-width: 3; stroke-dasharray: 14 8 }
+svg { display: block } text { fill: #9fa7b3; font-size: 11px }
+.grid { stroke: #2c3235 } .bound { stroke: #f2495c; stroke-dasharray: 6 4 }
 .legend { margin: 0; line-height: 1.3 } i { font-style: normal }
 .stat { font-size: 34px; margin: 8px 0; text-align: center; border-radius: 3px; color: #fff }
 p.green { background: #37872d } p.red { background: #c4162a }
@@ -98,8 +97,8 @@ def _page(prometheus: Prometheus, began: float, until: float) -> str:
     for panel in BOARD["panels"]:
         place = panel["gridPos"]
         box = (
-            f"left:{place['x'] * _CELL_WIDTH}px; top:{place['y'] * _CELL_HEIGHT}px;"
-            f"width:{place['w'] * _CELL_WIDTH - 6}px; height:{place['h'] * _CELL_HEIGHT - 6}px"
+            f"left:{place['x'] * CELL[0]}px; top:{place['y'] * CELL[1]}px;"
+            f"width:{place['w'] * CELL[0] - 6}px; height:{place['h'] * CELL[1] - 6}px"
         )
         is_row = panel["type"] == "row"
         body = panel["title"] if is_row else draw(panel, _lines(prometheus, panel, began, until))
@@ -133,7 +132,7 @@ def _name(legend: str, labels: dict[str, str]) -> str:
 def _take(file: Path) -> None:
     """Write the picture of *file* beside it."""
     last = BOARD["panels"][-1]["gridPos"]
-    size = {"width": 24 * _CELL_WIDTH, "height": (last["y"] + last["h"]) * _CELL_HEIGHT}
+    size = {"width": 24 * CELL[0], "height": (last["y"] + last["h"]) * CELL[1]}
     with chromium() as browser:
         page = browser.new_page(viewport=size)  # type: ignore[arg-type]
         page.goto(file.resolve().as_uri())

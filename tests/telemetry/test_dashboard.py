@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -116,11 +117,13 @@ def test_prometheus_can_read_every_question(tmp_path: Path) -> None:
 def test_the_lines_drawn_are_the_bounds_of_the_alarms() -> None:
     """Who looks at a line must see what Prometheus will say; "above 0" of counted things is 1."""
     alarms = _alarms()
-    for panel in panels():
+    for panel in filter(_linked, panels()):
         compared = " ".join(alarms[name] for name in _linked(panel))
         told = {float(n) or 1 for n in re.findall(r">=? *([\d.]+)", compared)}
 
         assert set(_bounds(panel)) <= told, panel["title"]
+        for name, bound in re.findall(r"(\w+) above ([\d,.]+):", panel["description"]):
+            assert re.search(rf">=? *{re.escape(bound.replace(',', ''))}\b", alarms[name]), name
 
 
 def test_every_alarm_has_a_panel_that_links_to_its_page() -> None:
@@ -200,6 +203,7 @@ def test_every_panel_shows_what_happened(
         told.lose_the_stream()
         eventually(lambda: "MailStreamLost" in prometheus.firing(), within=90)
 
+        eventually(lambda: story.TRACE in str(_examples(prometheus)), within=30)
         for title, question in questions():
             bare = filled(question).removesuffix(" or vector(0)")
             eventually(partial(_has_numbers, prometheus, bare, title), within=30)
@@ -211,6 +215,12 @@ def _has_seen_all(prometheus: Prometheus, conn: db.Connection) -> bool:
     assert row is not None
     accepted: int = row[0]
     return prometheus.number("sum(mail_delivery_accepted_total)") == accepted
+
+
+def _examples(prometheus: Prometheus) -> list[Any]:
+    """Return what Prometheus keeps of the traces of mail that was sent."""
+    now = time.time()
+    return prometheus.exemplars("mail_delivery_end_to_end_ms_bucket", now - 600, now)
 
 
 def _has_numbers(prometheus: Prometheus, question: str, title: str) -> bool:
