@@ -156,6 +156,7 @@ def report(telemetry: Telemetry, outcome: Outcome, settled: Settled) -> None:
         telemetry.delivery_sent(
             delivery_id=settled.delivery_id,
             source=settled.source,
+            cycle_attempt=settled.cycle_attempt,
             attempt_no=settled.attempt_no,
             duration_ms=outcome.duration_ms,
             end_to_end_ms=milliseconds(settled.created_at, settled.finished_at),

@@ -85,7 +85,7 @@ class Context:
                 level=settings.log_level,
                 secrets=settings.secrets(),
             )
-        self.telemetry.tracer = open_tracer(settings, self.process, self.telemetry.export_failed)
+        self.telemetry.tracer = open_tracer(settings, self.process, self.telemetry)
         self.database = db.Database(settings.postgres_dsn, f"mailworkers {self.process}")
         self.waker = Waker(settings)
         self.clock = DatabaseClock(self.telemetry.clock_is_off)
@@ -222,6 +222,7 @@ def _tell_of_strangers(context: Context) -> None:
 def start(context: Context, build: Callable[[Context], Role]) -> Role | None:
     """Wait for Postgres and a schema that fits, then build the role; None when told to stop."""
     while not context.stop.is_requested:
+        context.telemetry.refresh_level()
         try:
             ensure_schema(context)
             context.clock.note(store.database_time(context.database.conn))

@@ -124,7 +124,13 @@ class Telemetry:
 
     def export_failed(self, reason: str) -> None:
         """Spans or numbers did not get to the collector."""
-        self._log.write_cleaned(Level.WARN, events.EXPORT_FAILED, {"reason": reason})
+        facts = {"dependency": "collector", "reason": reason}
+        self._log.write_cleaned(Level.WARN, events.EXPORT_FAILED, facts)
+
+    def export_returned(self, away_seconds: float) -> None:
+        """The collector takes data again."""
+        facts = {"dependency": "collector", "away_seconds": round(away_seconds, 3)}
+        self._log.write(Level.INFO, events.EXPORT_RETURNED, facts)
 
     def failed(self, event: str, error: BaseException) -> None:
         """Something unexpected was raised: an assumption of ours is wrong."""
@@ -175,6 +181,7 @@ class Telemetry:
         self,
         delivery_id: UUID | str,
         source: str,
+        cycle_attempt: int,
         attempt_no: int,
         duration_ms: float | None,
         end_to_end_ms: float,
@@ -187,6 +194,7 @@ class Telemetry:
             "delivery_id": delivery_id,
             **_trace(traceparent),
             "source": source,
+            "cycle_attempt": cycle_attempt,
             "attempt_no": attempt_no,
             "duration_ms": duration_ms and round(duration_ms, 3),
             "end_to_end_ms": round(end_to_end_ms, 3),
