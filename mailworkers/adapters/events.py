@@ -27,6 +27,7 @@ CLOCK_OFF = "host clock is off"
 REQUEUED = "mail delivery requeued"
 CANCEL_REQUESTED = "mail delivery cancel requested"
 EXPORT_FAILED = "telemetry not exported"
+EXPORT_RETURNED = "telemetry exported again"
 
 EVENTS: Mapping[str, str] = {
     STARTED: "a role has its settings and stores and begins to work",
@@ -53,5 +54,6 @@ EVENTS: Mapping[str, str] = {
     CLOCK_OFF: "this host's clock is far from the database's, which is the one that counts",
     REQUEUED: "an operator lets an ended delivery be sent again; `before` is what it was",
     EXPORT_FAILED: "the OpenTelemetry collector is away, slow or refuses; told every 5 minutes",
+    EXPORT_RETURNED: "the OpenTelemetry collector takes data again after `away_seconds`",
     CANCEL_REQUESTED: "an operator withdraws what a sender has now: unless it is sent, it ends",
 }

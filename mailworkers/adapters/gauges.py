@@ -122,7 +122,8 @@ class Question(Generic[Value]):
         return answer
 
     def _is_new(self, began: float) -> bool:
-        return self._answered_at >= began or time.monotonic() < self._new_until
+        # What was new when the asker began stays so: he may wait for another store in between.
+        return self._answered_at >= began or began < self._new_until
 
     def _is_kept(self) -> bool:
         return time.monotonic() < self._answered_at + self._kept

@@ -28,7 +28,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.openmetrics.exposition import generate_latest as generate_open_metrics
 
+from mailworkers.adapters.exemplars import Bucket, Example, Examples, newest
 from mailworkers.adapters.instruments import BY_NAME, INSTRUMENTS, Instrument, Kind
 
 MOST_SERIES = 64
@@ -36,6 +38,9 @@ OTHER = "other"
 
 # For as many series as there can be, their names at their longest.
 SPACE = 256 * 1024
+
+_EXAMPLES = ".examples"
+_NAMES = {instrument.family: instrument.name for instrument in INSTRUMENTS}
 
 _KEPT = (Kind.COUNTER, Kind.HISTOGRAM)
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -54,15 +59,17 @@ class Metrics:
     def __init__(self, directory: Path, process: str) -> None:
         self._lock = Lock()
         self.lost_to: OSError | None = None
+        self._examples: Examples | None = None
         try:
-            slot, self._files = _open_files(directory, process)
+            slot, self._files, self._examples = _open_files(directory, process)
         except OSError as error:
             if error.errno not in _FULL:
                 raise
             self.lost_to = error
             self._files = {kind: _Nowhere() for kind in _KEPT}
         else:
-            self._finalizer = weakref.finalize(self, _close, slot, tuple(self._files.values()))
+            open_files: tuple[_Closable, ...] = (*self._files.values(), self._examples)
+            self._finalizer = weakref.finalize(self, _close, slot, open_files)
         self._counters: dict[tuple[str, tuple[str, ...]], _Counter] = {}
         self._histograms: dict[str, _Histogram] = {}
         for instrument in INSTRUMENTS:
@@ -98,10 +105,12 @@ class Metrics:
             self._counters[key] = self._counter(instrument, values)
         return self._counters[key]
 
-    def observe(self, name: str, value: float) -> None:
-        """Sort *value* into the buckets of the histogram *name*."""
+    def observe(self, name: str, value: float, traceparent: str | None = None) -> None:
+        """Sort *value* into the buckets of the histogram *name*; its trace may be its example."""
         with self._lock:
             self._histograms[name].observe(value)
+            if self._examples is not None:
+                self._examples.note(name, value, traceparent)
 
     def close(self) -> None:
         """Give the files and the slot back; nothing may be counted afterwards."""
@@ -135,6 +144,9 @@ class _NumberFile(Protocol):
     def read_value(self, key: str) -> tuple[float, float]: ...
     def write_value(self, key: str, value: float, timestamp: float) -> None: ...
     def close(self) -> None: ...
+
+
+_Closable = _NumberFile | Examples
 
 
 class _Nowhere(dict[str, float]):
@@ -194,18 +206,19 @@ class _Histogram:
         self._buckets[bisect_left(self._bounds, value)].add(1)
 
 
-def _open_files(directory: Path, process: str) -> tuple[_Slot, dict[Kind, _NumberFile]]:
+def _open_files(directory: Path, process: str) -> tuple[_Slot, dict[Kind, _NumberFile], Examples]:
     """Return the slot of *process* and its files, with all the space they will ever need."""
     directory.mkdir(parents=True, exist_ok=True)
     slot = _Slot(directory, process)
     try:
-        return slot, {kind: _open(directory / f"{kind}_{slot.name}.db") for kind in _KEPT}
+        numbers = {kind: _open(directory / f"{kind}_{slot.name}.db") for kind in _KEPT}
+        return slot, numbers, Examples(directory / f"{slot.name}{_EXAMPLES}")
     except BaseException:
         slot.release()
         raise
 
 
-def _close(slot: _Slot, files: tuple[_NumberFile, ...]) -> None:
+def _close(slot: _Slot, files: "tuple[_Closable, ...]") -> None:
     for file in files:
         file.close()
     slot.release()
@@ -239,16 +252,37 @@ def _is_readable(path: Path) -> bool:
 class _Exposition:
     """What `/metrics` shows: the files of every process, and gauges read just now."""
 
-    def __init__(self, directory: Path, readings: Readings) -> None:
+    def __init__(self, directory: Path, readings: Readings, *, has_examples: bool = False) -> None:
         self._directory = directory
         self._readings = readings
+        self._has_examples = has_examples
 
     def collect(self) -> Iterator[Metric]:
         """Yield each metric once; files being made or damaged are left out."""
         files = [str(path) for path in sorted(self._directory.glob("*.db")) if _is_readable(path)]
-        yield from MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        examples = self._examples()
+        for metric in MultiProcessCollector.merge(files):  # type: ignore[no-untyped-call]
+            yield _exemplified(metric, examples) if examples else metric
         for name, series in self._readings.items():
             yield _gauge(BY_NAME[name], series)
+
+    def _examples(self) -> dict[Bucket, Example]:
+        if not self._has_examples:
+            return {}
+        return newest(sorted(self._directory.glob(f"*{_EXAMPLES}")))
+
+
+def _exemplified(metric: Metric, examples: Mapping[Bucket, Example]) -> Metric:
+    """Return *metric*, each bucket with its example where there is one."""
+    name = _NAMES.get(metric.name)
+    if name is not None and metric.type == Kind.HISTOGRAM:
+        metric.samples = [
+            sample._replace(exemplar=found.exposed())
+            if (found := examples.get((name, float(sample.labels.get("le", "nan")))))
+            else sample
+            for sample in metric.samples
+        ]
+    return metric
 
 
 def _gauge(instrument: Instrument, series: Mapping[tuple[str, ...], float]) -> Metric:
@@ -271,6 +305,17 @@ def exposition(directory: Path, readings: Readings | None = None) -> bytes:
     *readings*: gauge by OTLP name -> label values in the table's order -> number, for example
     `{"mail.attempt_schedule.depth": {("queued", "auth"): 3}, "retry_queue_depth": {(): 0}}`.
     """
+    return generate_latest(_registry(directory, readings or {}, has_examples=False))
+
+
+def open_exposition(directory: Path, readings: Readings | None = None) -> bytes:
+    """Return the same by OpenMetrics 1.0, which has an example for buckets of histograms."""
+    registry = _registry(directory, readings or {}, has_examples=True)
+    text: bytes = generate_open_metrics(registry)  # type: ignore[no-untyped-call]
+    return text
+
+
+def _registry(directory: Path, readings: Readings, *, has_examples: bool) -> CollectorRegistry:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Exposition(directory, readings or {}))
-    return generate_latest(registry)
+    registry.register(_Exposition(directory, readings, has_examples=has_examples))
+    return registry

@@ -16,13 +16,12 @@ from opentelemetry.sdk.resources import Resource
 
 from mailworkers import __version__
 from mailworkers.adapters.settings import Settings
+from mailworkers.adapters.tracing import Hearer
 
 # How often the same trouble with the collector is worth a line, in seconds.
 _TOLD_EVERY = 300.0
 # How long the end of a process waits for what is still to be sent, in seconds.
 PATIENCE = 2.0
-
-Trouble = Callable[[str], None]
 
 
 def resource(settings: Settings, process: str) -> Resource:
@@ -38,28 +37,44 @@ def resource(settings: Settings, process: str) -> Resource:
     )
 
 
-class _Reporter(logging.Handler):
-    """Hears what OpenTelemetry's own threads complain about; tells it, but not every second."""
+class Reporter(logging.Handler):
+    """Tells *hearer* when the collector is in trouble, and when that is over; not every second."""
 
-    def __init__(self, tell: Trouble) -> None:
+    def __init__(self, hearer: Hearer) -> None:
         super().__init__(logging.WARNING)
-        self._tell = tell
-        self._told_at = float("-inf")
+        self._hearer = hearer
+        self._told_at = self._since = float("-inf")
+        self._is_away = False
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Take in a complaint of OpenTelemetry's own threads."""
+        self.note_failure(record.getMessage())
+
+    def note_failure(self, reason: str) -> None:
+        """Tell of it, unless that was done within the last five minutes."""
         now = time.monotonic()
         if now - self._told_at >= _TOLD_EVERY:
+            if not self._is_away:
+                self._is_away, self._since = True, now
             self._told_at = now
-            self._tell(record.getMessage())
+            self._hearer.export_failed(reason)
+
+    def note_success(self) -> None:
+        """Tell, once, that the trouble that was told of is over."""
+        if self._is_away:
+            self._is_away = False
+            self._hearer.export_returned(time.monotonic() - self._since)
 
 
-def report_trouble(tell: Trouble) -> None:
-    """Let *tell* have the complaints of OpenTelemetry, which else go to standard error as text."""
+def report_to(hearer: Hearer) -> Reporter:
+    """Let *hearer* have the complaints of OpenTelemetry, which else go to stderr as text."""
+    reporter = Reporter(hearer)
     for name in ("opentelemetry", "urllib3", "requests", "grpc"):
         logger = logging.getLogger(name)
-        logger.handlers = [_Reporter(tell)]
+        logger.handlers = [reporter]
         logger.propagate = False
         logger.setLevel(logging.WARNING)
+    return reporter
 
 
 def give_time(work: Callable[[], object]) -> None:

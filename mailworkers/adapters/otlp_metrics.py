@@ -16,6 +16,7 @@ from opentelemetry.sdk.metrics.export import (
     HistogramDataPoint,
     Metric,
     MetricExporter,
+    MetricExportResult,
     MetricsData,
     NumberDataPoint,
     ResourceMetrics,
@@ -29,8 +30,9 @@ from prometheus_client.samples import Sample
 from mailworkers import __version__
 from mailworkers.adapters.instruments import INSTRUMENTS, Instrument, Kind
 from mailworkers.adapters.metrics import Readings, families
-from mailworkers.adapters.otlp import Trouble, give_time, report_trouble, resource
+from mailworkers.adapters.otlp import give_time, report_to, resource
 from mailworkers.adapters.settings import Settings
+from mailworkers.adapters.tracing import Hearer
 
 _CUMULATIVE = AggregationTemporality.CUMULATIVE
 _BY_FAMILY = {instrument.family: instrument for instrument in INSTRUMENTS}
@@ -46,12 +48,11 @@ class MetricsExport:
         process: str,
         directory: Path,
         readings: Callable[[], Readings],
-        tell: Trouble,
+        hearer: Hearer,
     ) -> None:
-        report_trouble(tell)
+        self._reporter = report_to(hearer)
         self._directory = directory
         self._readings = readings
-        self._tell = tell
         self._resource = resource(settings, process)
         self._exporter = _exporter(settings)
         self._began = time.time_ns()
@@ -67,9 +68,12 @@ class MetricsExport:
 
     def _send(self) -> None:
         try:
-            self._exporter.export(self._data(), timeout_millis=_LONGEST_EXPORT)
+            result = self._exporter.export(self._data(), timeout_millis=_LONGEST_EXPORT)
         except Exception as error:
-            self._tell(f"{type(error).__name__}: {error}")
+            self._reporter.note_failure(f"{type(error).__name__}: {error}")
+        else:
+            if result is MetricExportResult.SUCCESS:
+                self._reporter.note_success()
 
     def _data(self) -> MetricsData:
         points = _Points(self._began, time.time_ns())

@@ -5,19 +5,20 @@ room is dropped.
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import TracerProvider, sampling
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider, sampling
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from mailworkers import __version__
-from mailworkers.adapters.otlp import Trouble, give_time, report_trouble, resource
+from mailworkers.adapters.otlp import Reporter, give_time, report_to, resource
 from mailworkers.adapters.settings import Settings
-from mailworkers.adapters.tracing import Attempt
+from mailworkers.adapters.tracing import Attempt, Hearer
 from mailworkers.core.commands import Command
 
 _PROPAGATOR = TraceContextTextMapPropagator()
@@ -26,14 +27,16 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 class OtlpTracer:
     """The tracer of one process; see `tracing.Tracer`."""
 
-    def __init__(self, settings: Settings, process: str, tell: Trouble) -> None:
-        report_trouble(tell)
+    def __init__(self, settings: Settings, process: str, hearer: Hearer) -> None:
+        reporter = report_to(hearer)
         self._provider = TracerProvider(
             sampler=sampler(settings),
             resource=resource(settings, process),
             shutdown_on_exit=False,
         )
-        self._provider.add_span_processor(BatchSpanProcessor(_exporter(settings)))
+        self._provider.add_span_processor(
+            BatchSpanProcessor(_Watched(_exporter(settings), reporter))
+        )
         self._tracer = self._provider.get_tracer("mailworkers", __version__)
 
     def begin_intake(self, command: Command) -> "_Intake | None":
@@ -66,6 +69,26 @@ class OtlpTracer:
     def close(self) -> None:
         """Send what waits, for 2 s at most."""
         give_time(self._provider.shutdown)
+
+
+class _Watched(SpanExporter):
+    """An exporter whose successes are noted; its failures it tells by log lines."""
+
+    def __init__(self, inner: SpanExporter, reporter: Reporter) -> None:
+        self._inner = inner
+        self._reporter = reporter
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = self._inner.export(spans)
+        if result is SpanExportResult.SUCCESS:
+            self._reporter.note_success()
+        return result
+
+    def shutdown(self) -> None:
+        self._inner.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._inner.force_flush(timeout_millis)
 
 
 class _Intake:

@@ -144,17 +144,19 @@ def report_late(telemetry: Telemetry, outcome: Outcome, settled: Settled) -> Non
 def report(telemetry: Telemetry, outcome: Outcome, settled: Settled) -> None:
     """Tell what became of a delivery whose attempt was settled."""
     settlement = outcome.settlement
-    telemetry.attempt_closed(settlement.attempt_status, outcome.duration_ms)
+    trace = settled.traceparent
+    telemetry.attempt_closed(settlement.attempt_status, outcome.duration_ms, trace)
     if telemetry.tracer is not None and outcome.duration_ms is not None:
         traceparent = telemetry.tracer.record_attempt(_attempt(outcome, settled))
         settled = msgspec.structs.replace(settled, traceparent=traceparent)
     if outcome.lateness_ms is not None:
-        telemetry.retry_executed(settlement.attempt_status, outcome.lateness_ms)
+        telemetry.retry_executed(settlement.attempt_status, outcome.lateness_ms, trace)
     status = Status(settled.status)
     if status is Status.SENT and settled.created_at and settled.finished_at:
         telemetry.delivery_sent(
             delivery_id=settled.delivery_id,
             source=settled.source,
+            cycle_attempt=settled.cycle_attempt,
             attempt_no=settled.attempt_no,
             duration_ms=outcome.duration_ms,
             end_to_end_ms=milliseconds(settled.created_at, settled.finished_at),

@@ -76,17 +76,19 @@ class Context:
         self.role = role
         self.settings = settings
         self.process_id: UUID = uuid4()
-        self.process = os.environ.get("SUPERVISOR_PROCESS_NAME") or f"{role}-{os.getpid()}"
+        slot = os.environ.get("SUPERVISOR_PROCESS_NAME")
+        self.process = slot or f"{role}-{os.getpid()}"
         self.stop = Stop(settings.shutdown_timeout)
         with usable_places({"MAIL_STATE_DIR": settings.state_dir}):
             self.telemetry = Telemetry(
                 role,
                 self.process,
                 state_dir=settings.state_dir,
+                counted_as=slot or role,
                 level=settings.log_level,
                 secrets=settings.secrets(),
             )
-        self.telemetry.tracer = open_tracer(settings, self.process, self.telemetry.export_failed)
+        self.telemetry.tracer = open_tracer(settings, self.process, self.telemetry)
         self.database = db.Database(settings.postgres_dsn, f"mailworkers {self.process}")
         self.waker = Waker(settings)
         self.clock = DatabaseClock(self.telemetry.clock_is_off)
@@ -234,6 +236,7 @@ def _tell_of_strangers(context: Context) -> None:
 def start(context: Context, build: Callable[[Context], Role]) -> Role | None:
     """Wait for Postgres and a schema that fits, then build the role; None when told to stop."""
     while not context.stop.is_requested:
+        context.telemetry.refresh_level()
         try:
             ensure_schema(context)
             context.clock.note(store.database_time(context.database.conn))

@@ -31,7 +31,8 @@ class Telemetry:
     """The log lines and numbers of one process.
 
     *process* is the name supervisord gave it; *secrets* are kept out of every text. Metric files
-    live in `state_dir/metrics`, see `metrics.exposition`.
+    live in `state_dir/metrics`, see `metrics.exposition`; they bear the name *counted_as*, which
+    is not new with each start: what one process counted, the next one of this name goes on with.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Telemetry:
         process: str,
         *,
         state_dir: Path,
+        counted_as: str = "",
         level: str = "info",
         secrets: Iterable[str] = (),
         fd: int = 1,
@@ -47,7 +49,7 @@ class Telemetry:
         self.tracer: Tracer | None = None
         self._level_file = LevelFile(state_dir)
         self._configured_level = level
-        self.metrics = Metrics(state_dir / METRICS_DIRECTORY, process)
+        self.metrics = Metrics(state_dir / METRICS_DIRECTORY, counted_as or process)
         self._count = self.metrics.count
         self._observe = self.metrics.observe
         self._log = Log(
@@ -122,7 +124,13 @@ class Telemetry:
 
     def export_failed(self, reason: str) -> None:
         """Spans or numbers did not get to the collector."""
-        self._log.write_cleaned(Level.WARN, events.EXPORT_FAILED, {"reason": reason})
+        facts = {"dependency": "collector", "reason": reason}
+        self._log.write_cleaned(Level.WARN, events.EXPORT_FAILED, facts)
+
+    def export_returned(self, away_seconds: float) -> None:
+        """The collector takes data again."""
+        facts = {"dependency": "collector", "away_seconds": round(away_seconds, 3)}
+        self._log.write(Level.INFO, events.EXPORT_RETURNED, facts)
 
     def failed(self, event: str, error: BaseException) -> None:
         """Something unexpected was raised: an assumption of ours is wrong."""
@@ -173,6 +181,7 @@ class Telemetry:
         self,
         delivery_id: UUID | str,
         source: str,
+        cycle_attempt: int,
         attempt_no: int,
         duration_ms: float | None,
         end_to_end_ms: float,
@@ -180,11 +189,12 @@ class Telemetry:
     ) -> None:
         """The relay accepted the message; *duration_ms* is None where nobody saw it."""
         self._count("mail.delivery.sent", source)
-        self._observe("mail.delivery.end_to_end_ms", end_to_end_ms)
+        self._observe("mail.delivery.end_to_end_ms", end_to_end_ms, traceparent)
         facts = {
             "delivery_id": delivery_id,
             **_trace(traceparent),
             "source": source,
+            "cycle_attempt": cycle_attempt,
             "attempt_no": attempt_no,
             "duration_ms": duration_ms and round(duration_ms, 3),
             "end_to_end_ms": round(end_to_end_ms, 3),
@@ -298,16 +308,20 @@ class Telemetry:
         }
         self._log.write(Level.INFO, events.CANCEL_REQUESTED, facts)
 
-    def attempt_closed(self, status: AttemptStatus, duration_ms: float | None) -> None:
+    def attempt_closed(
+        self, status: AttemptStatus, duration_ms: float | None, traceparent: str | None = None
+    ) -> None:
         """An attempt ended with *status* (numbers only); None where nobody saw how long it took."""
         self._count("mail.attempt.outcomes", status)
         if duration_ms is not None:
-            self._observe("mail.provider.send.duration_ms", duration_ms)
+            self._observe("mail.provider.send.duration_ms", duration_ms, traceparent)
 
-    def retry_executed(self, status: str, lateness_ms: float) -> None:
+    def retry_executed(
+        self, status: str, lateness_ms: float, traceparent: str | None = None
+    ) -> None:
         """A retry ran *lateness_ms* after its time; *status*: success or the attempt's status."""
         self._count("retries_executed", "success" if status in _SUCCESSES else "failed")
-        self._observe("mail.retry.lateness_ms", lateness_ms)
+        self._observe("mail.retry.lateness_ms", lateness_ms, traceparent)
 
     def outcome_corrected(self, delivery_id: UUID | str, status: str) -> None:
         """An outcome became known after its lease had been taken back; "" where nothing moved."""

@@ -4,7 +4,7 @@ Here is what the roles call; nothing of OpenTelemetry is imported until settings
 (`otlp_traces.py`). A span never holds content or an address.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 from uuid import UUID
@@ -36,6 +36,13 @@ class Attempt(msgspec.Struct, frozen=True):
     duration_ms: float
 
 
+class Hearer(Protocol):
+    """Who is told how the collector does: `Telemetry`."""
+
+    def export_failed(self, reason: str) -> None: ...
+    def export_returned(self, away_seconds: float) -> None: ...
+
+
 class IntakeSpan(Protocol):
     """The span of a command that is being taken in."""
 
@@ -58,17 +65,17 @@ class Tracer(Protocol):
         """Send what waits, for 2 s at most."""
 
 
-def open_tracer(settings: Settings, process: str, tell: Callable[[str], None]) -> Tracer | None:
+def open_tracer(settings: Settings, process: str, hearer: Hearer) -> Tracer | None:
     """Return what records the spans of *process*, None where settings name no collector.
 
-    *tell* gets the complaints of the exporter. Raises ConfigError where its packages are missing.
+    *hearer* is told of trouble with it. Raises ConfigError where its packages are missing.
     """
     if settings.traces_exporter != "otlp":
         return None
     with exporter_installed():
         from mailworkers.adapters.otlp_traces import OtlpTracer
 
-        return OtlpTracer(settings, process, tell)
+        return OtlpTracer(settings, process, hearer)
 
 
 @contextmanager

@@ -92,7 +92,7 @@ def _open_export(context: process.Context, front: Front) -> "MetricsExport | Non
             context.process,
             front.metrics,
             front.stores.readings,
-            context.telemetry.export_failed,
+            context.telemetry,
         )
 
 

@@ -1,8 +1,9 @@
 """Signs of life for supervisors, load balancers and Prometheus, on listeners of their own.
 
-`/health` says whether this installation can work at all: both stores answer. `/ready` adds whether
-it does: every role has a living process. `/metrics` holds the numbers of all processes of this
-host. None of them waits longer than 2 s for a store.
+`/health` says whether this installation can work at all: both stores answer; its `checks` name
+what goes on while one of them, the relay or a role does not. `/ready` adds whether all of it does:
+every role has a living process. `/metrics` holds the numbers of all processes of this host. None of
+them waits longer than 2 s for a store.
 """
 
 import time
@@ -16,20 +17,38 @@ from litestar import Litestar, Request, Response, get
 from litestar.datastructures import State
 from litestar.types import ControllerRouterHandler
 
-from mailworkers.adapters.gauges import Question, Stores
-from mailworkers.adapters.metrics import exposition
+from mailworkers.adapters.gauges import Question, Stores, Value
+from mailworkers.adapters.metrics import exposition, open_exposition
 from mailworkers.core.errors import StoreUnavailable
 from mailworkers.web.errors import respond
 
 # The framework adds the charset.
 EXPOSITION_TYPE = "text/plain; version=0.0.4"
+_OPEN = "application/openmetrics-text"
+OPEN_EXPOSITION_TYPE = f"{_OPEN}; version=1.0.0"
+
+
+Check = Literal["ok", "degraded", "failed"]
+
+# What this service does, the stores it takes, and the role: without Redis wake-ups become polls.
+_WORK: dict[str, tuple[tuple[str, ...], str]] = {
+    "stream_intake": (("database", "redis"), "consumer"),
+    "http_intake": (("database",), "api"),
+    "sending": (("database",), "sender"),
+    "retries": (("database",), "scheduler"),
+}
 
 
 class Health(msgspec.Struct, frozen=True):
-    """Whether both stores answer."""
+    """Whether both stores answer, which alone decides `status`; and what of our work goes on.
+
+    Of `checks`, `database` and `redis` are `ok` or `failed`; `stream_intake`, `http_intake`,
+    `sending` and `retries` are `failed` without a store they take or a living process, and
+    `sending` is `degraded` while a breaker is open or a pause in force.
+    """
 
     status: Literal["healthy", "unhealthy"]
-    checks: dict[str, Literal["ok", "failed"]]
+    checks: dict[str, Check]
     uptime_seconds: int
 
 
@@ -50,23 +69,38 @@ class Signs:
         self._began = time.monotonic()
 
     def health(self) -> Health:
-        """Ask both stores."""
-        checks: dict[str, Literal["ok", "failed"]] = {
-            name: "ok" if is_there else "failed" for name, is_there in self._stores_there().items()
+        """Ask both stores, who gave a sign of life lately, and whether mail is held back."""
+        self.stores.roles.want()
+        self.stores.signs.want()
+        began = time.monotonic()
+        there = self._stores_there()
+        stores: dict[str, Check] = {
+            name: "ok" if is_there else "failed" for name, is_there in there.items()
         }
-        is_healthy = "failed" not in checks.values()
-        uptime = int(time.monotonic() - self._began)
-        return Health("healthy" if is_healthy else "unhealthy", checks, uptime)
+        return Health(
+            "healthy" if all(there.values()) else "unhealthy",
+            stores | self._work(there, began),
+            int(time.monotonic() - self._began),
+        )
+
+    def _work(self, there: dict[str, bool], began: float) -> dict[str, Check]:
+        """Return what of our work goes on."""
+        alive = _answer(self.stores.roles, began) or {}
+        work: dict[str, Check] = {
+            name: "ok" if alive.get(role) and all(there[store] for store in stores) else "failed"
+            for name, (stores, role) in _WORK.items()
+        }
+        signs = _answer(self.stores.signs, began)
+        if work["sending"] == "ok" and signs and (signs.breakers_open or signs.pauses):
+            work["sending"] = "degraded"
+        return work
 
     def readiness(self) -> Readiness:
         """Ask both stores, and who gave a sign of life lately."""
         self.stores.roles.want()
         began = time.monotonic()
         there = self._stores_there()
-        try:
-            roles = self.stores.roles.ask(began)
-        except StoreUnavailable:
-            roles = {}
+        roles = _answer(self.stores.roles, began) or {}
         is_ready = all(there.values()) and bool(roles) and all(roles.values())
         return Readiness(
             "ready" if is_ready else "not_ready",
@@ -85,11 +119,15 @@ class Signs:
 
 
 def _is_there(question: Question[Any], began: float) -> bool:
+    return _answer(question, began) is not None
+
+
+def _answer(question: Question[Value], began: float) -> Value | None:
+    """Return the answer, None while its store is away."""
     try:
-        question.ask(began)
+        return question.ask(began)
     except StoreUnavailable:
-        return False
-    return True
+        return None
 
 
 @get("/health", sync_to_thread=True)
@@ -114,9 +152,15 @@ def get_ready(request: Request[Any, Any, Any]) -> Response[Readiness]:
 
 @get("/metrics", sync_to_thread=True)
 def get_metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Return the counters of every process of this host, and the gauges that can be read now."""
+    """Return the counters of every process of this host, and the gauges that can be read now.
+
+    Who takes OpenMetrics, as Prometheus does, gets the traces of some values with them.
+    """
     signs = _signs(request)
-    return Response(exposition(signs.metrics, signs.stores.readings()), media_type=EXPOSITION_TYPE)
+    readings = signs.stores.readings()
+    if _OPEN in request.headers.get("accept", ""):
+        return Response(open_exposition(signs.metrics, readings), media_type=OPEN_EXPOSITION_TYPE)
+    return Response(exposition(signs.metrics, readings), media_type=EXPOSITION_TYPE)
 
 
 def _signs(request: Request[Any, Any, Any]) -> Signs:

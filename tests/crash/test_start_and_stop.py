@@ -4,14 +4,17 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from mailworkers.adapters import db
 from mailworkers.core.states import Status
 from mailworkers.embedded.servers import Servers
-from tests.crash.processes import Roles
-from tests.deliveries import accept, new_delivery, status
+from tests.crash.processes import Process, Roles
+from tests.deliveries import accept, new_delivery, put, status
 from tests.eventually import eventually
 from tests.relay import Relay, hang
 
@@ -56,6 +59,30 @@ def test_a_wrong_setting_ends_the_start_with_78_and_names_itself(
 
     assert process.wait() == 78
     assert variable in roles.logs()
+
+
+def test_the_log_level_is_changed_without_a_restart_also_while_a_store_is_away(
+    roles: Roles, conn: db.Connection, tmp_path: Path
+) -> None:
+    """G-24: `log_level` in the state directory is followed by every process of the host."""
+    scheduler = roles.start("scheduler", LOG_LEVEL="error")
+    waiting = roles.start(
+        "retention",
+        LOG_LEVEL="error",
+        MAIL_POSTGRES_PRIMARY_DSN="postgresql://nobody@127.0.0.1:9/nowhere",
+    )
+    eventually(lambda: "store lost" in waiting.output.read_text(), within=30)
+    (tmp_path / "log_level").write_text("debug\n")
+
+    for process in (scheduler, waiting):
+        eventually(partial(_has_changed_level, process), within=30)
+    put(conn, Status.DEFERRED, next_attempt_at=datetime.now(UTC))
+    eventually(lambda: "scheduler pass" in scheduler.output.read_text(), within=30)
+    assert (scheduler.exit_code, waiting.exit_code) == (None, None)
+
+
+def _has_changed_level(process: Process) -> bool:
+    return '"after":"debug"' in process.output.read_text()
 
 
 def test_a_schema_that_is_too_new_ends_the_start_with_78(roles: Roles, conn: db.Connection) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from mailworkers.adapters import supervisor_events
 from mailworkers.adapters.events import EVENTS
-from mailworkers.adapters.instruments import INSTRUMENTS
+from mailworkers.adapters.instruments import INSTRUMENTS, Instrument, Kind
 
 ROOT = Path(__file__).resolve().parents[2]
+ALERTS = ROOT / "ops" / "prometheus" / "alerts.yml"
 PAGE = (ROOT / "docs" / "runbook" / "README.md").read_text(encoding="utf-8")
 # Methods of `Telemetry` that take the event's text from their caller.
 _FREE_TEXT = {"pass_done", "failed"}
@@ -63,3 +64,32 @@ def test_every_metric_is_listed_with_its_kind_its_labels_and_its_meaning() -> No
     ]
 
     assert _rows("Metrics") == expected
+
+
+def test_no_page_speaks_of_a_metric_or_an_alarm_that_is_not_there() -> None:
+    """Whoever follows a page at night must not look for what was renamed."""
+    known = {name for each in INSTRUMENTS for name in _series(each)}
+    alarms = set(re.findall(r"- alert: (\w+)", ALERTS.read_text(encoding="utf-8")))
+    strangers = {
+        f"{page.relative_to(ROOT)}: {name}"
+        for page in sorted((ROOT / "docs").rglob("*.md"))
+        for name in _named(page.read_text(encoding="utf-8"))
+        if name not in known | alarms
+    }
+
+    assert strangers == set()
+
+
+def _series(instrument: Instrument) -> set[str]:
+    """Return the names under which Prometheus has what *instrument* counts."""
+    name = instrument.prometheus_name
+    if instrument.kind is not Kind.HISTOGRAM:
+        return {name}
+    return {name, *(f"{name}_{part}" for part in ("bucket", "sum", "count"))}
+
+
+def _named(text: str) -> set[str]:
+    """Return what looks like a metric or an alarm in code spans and blocks of a page."""
+    code = " ".join(re.findall(r"```.*?```|`[^`]+`", text, re.DOTALL))
+    metrics = re.findall(r"\b(?:mail_\w+_total|mail_\w+(?=\{)|retries_\w+_total)", code)
+    return {*metrics, *re.findall(r"\b(?:Mail[A-Z]\w+|\w+Unreachable)\b", code)}

@@ -83,8 +83,8 @@ def listener(tmp_path: Path) -> Iterator[Listener]:
 Act = Callable[[Telemetry], None]
 # fmt: off
 EVENTS: list[tuple[Act, str, str, dict[str, Any], dict[str, float]]] = [
-    (lambda t: t.delivery_sent(DELIVERY, "api", 1, 12.5, 40.0, TRACEPARENT),
-     "INFO", "mail delivery sent", {"attempt_no": 1, "duration_ms": 12.5},
+    (lambda t: t.delivery_sent(DELIVERY, "api", 1, 2, 12.5, 40.0, TRACEPARENT),
+     "INFO", "mail delivery sent", {"cycle_attempt": 1, "attempt_no": 2, "duration_ms": 12.5},
      {"mail_delivery_sent_total{source=api}": 1, "mail_delivery_end_to_end_ms_sum": 40}),
     (lambda t: t.retry_scheduled(DELIVERY, "api", 1, 3, WHEN, "451 later", TRACEPARENT),
      "INFO", "mail delivery retry scheduled",
@@ -134,7 +134,9 @@ EVENTS: list[tuple[Act, str, str, dict[str, Any], dict[str, float]]] = [
     (lambda t: t.setting_doubted("X is odd"),
      "WARN", "setting is doubtful", {"detail": "X is odd"}, {}),
     (lambda t: t.export_failed("no answer"),
-     "WARN", "telemetry not exported", {"reason": "no answer"}, {}),
+     "WARN", "telemetry not exported", {"dependency": "collector", "reason": "no answer"}, {}),
+    (lambda t: t.export_returned(2.5),
+     "INFO", "telemetry exported again", {"dependency": "collector", "away_seconds": 2.5}, {}),
     (lambda t: t.clock_is_off(timedelta(hours=-1)),
      "ERROR", "host clock is off", {"skew_seconds": -3600}, {}),
     (lambda t: t.delivery_requeued(DELIVERY, "api", "failed", "queued", TRACEPARENT),
@@ -175,9 +177,9 @@ def test_every_event_text_is_described(listener: Listener) -> None:
 
 def test_a_delivery_line_carries_the_ids_of_its_trace(listener: Listener) -> None:
     """`otel_trace_id` and `otel_span_id` come from the command's traceparent."""
-    listener.telemetry.delivery_sent(DELIVERY, "api", 1, 1.0, 1.0, TRACEPARENT)
+    listener.telemetry.delivery_sent(DELIVERY, "api", 1, 1, 1.0, 1.0, TRACEPARENT)
     with_trace = listener.last()
-    listener.telemetry.delivery_sent(DELIVERY, "api", 1, 1.0, 1.0, None)
+    listener.telemetry.delivery_sent(DELIVERY, "api", 1, 1, 1.0, 1.0, None)
     without = listener.last()
 
     assert with_trace["delivery_id"] == str(DELIVERY)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,30 @@ def test_a_collector_in_trouble_costs_no_mail_and_no_time_to_stop(
 
     assert time.monotonic() - asked < 10
     assert len(_lines(roles, "telemetry not exported")) == 2
+
+
+def test_a_collector_that_is_back_is_told_of_once(
+    roles: Roles, conn: db.Connection, redis_client: redis.Redis, collector: Collector
+) -> None:
+    """One line at its loss, one at its return with how long it was away."""
+    collector.answer = 403
+    roles.environ |= collector.environ
+    roles.start("consumer")
+    put(redis_client, traceparent=SAMPLED)
+    eventually(lambda: _lines(roles, "telemetry not exported"), within=30)
+
+    collector.answer = 200
+    for number in (1, 2):
+        put(redis_client, traceparent=SAMPLED)
+        eventually(partial(_has_come, collector, number), within=30)
+
+    (back,) = eventually(lambda: _lines(roles, "telemetry exported again"), within=30)
+    assert back["dependency"] == "collector"
+    assert back["away_seconds"] > 0
+
+
+def _has_come(collector: Collector, number: int) -> bool:
+    return len(collector.spans) == number
 
 
 @pytest.mark.parametrize(

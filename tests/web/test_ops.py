@@ -88,6 +88,21 @@ def live(conn: Connection, *roles: str, **detail: object) -> None:
         store.beat(conn, process_id=uuid4(), role=role, host="h", pid=1, version="0", detail=detail)
 
 
+def stores_of(answer: httpx.Response) -> dict[str, str]:
+    """Return what `/health` says of the stores."""
+    checks: dict[str, str] = answer.json()["checks"]
+    return {name: checks.pop(name) for name in ("database", "redis")}
+
+
+def work_of(answer: httpx.Response) -> dict[str, str]:
+    """Return what `/health` says of our own work."""
+    checks: dict[str, str] = answer.json()["checks"]
+    return {name: told for name, told in checks.items() if name not in ("database", "redis")}
+
+
+WORK = ("stream_intake", "http_intake", "sending", "retries")
+
+
 def test_health_is_200_with_checks_and_uptime_when_both_stores_answer(ops: Ops) -> None:
     """RS-52, RS-57: the exact shape."""
     answer = ops.get("/health")
@@ -95,7 +110,9 @@ def test_health_is_200_with_checks_and_uptime_when_both_stores_answer(ops: Ops) 
     assert answer.status_code == 200
     body = answer.json()
     assert isinstance(body.pop("uptime_seconds"), int)
-    assert body == {"status": "healthy", "checks": {"database": "ok", "redis": "ok"}}
+    assert body.keys() == {"status", "checks"}
+    assert body["status"] == "healthy"
+    assert stores_of(answer) == {"database": "ok", "redis": "ok"}
 
 
 @pytest.mark.parametrize(
@@ -120,11 +137,69 @@ def test_health_is_503_while_a_store_is_lost_and_200_again_afterwards(
         server.start()
 
     assert answer.json()["status"] == "unhealthy"
-    assert answer.json()["checks"] == checks
+    assert stores_of(answer) == checks
     assert (ready.status_code, ready.json()["status"]) == (503, "not_ready")
     assert (key("mail_stream_commands_lag") in samples) == (lost == "postgres")
     assert (key("service_up", service="api") in samples) == (lost == "keyvalue")
     assert eventually(lambda: ops.get("/health").status_code == 200)
+
+
+def test_without_redis_the_checks_name_what_goes_on(
+    servers: Servers, ops: Ops, conn: Connection
+) -> None:
+    """BO-12, BO-13: only intake from the stream stands still; without PostgreSQL all of it does."""
+    live(conn, *ROLES)
+    assert eventually(lambda: work_of(ops.get("/health")) == dict.fromkeys(WORK, "ok"))
+    servers.keyvalue.stop()
+    try:
+        answer = eventually(lambda: with_status(ops.get("/health"), 503))
+    finally:
+        servers.keyvalue.start()
+
+    assert work_of(answer) == {**dict.fromkeys(WORK, "ok"), "stream_intake": "failed"}
+    assert eventually(lambda: ops.get("/health").status_code == 200)
+    servers.postgres.stop()
+    try:
+        answer = eventually(lambda: with_status(ops.get("/health"), 503))
+    finally:
+        servers.postgres.start()
+    assert work_of(answer) == dict.fromkeys(WORK, "failed")
+
+
+@pytest.mark.parametrize(
+    ("role", "work"),
+    [
+        ("consumer", "stream_intake"),
+        ("api", "http_intake"),
+        ("sender", "sending"),
+        ("scheduler", "retries"),
+    ],
+)
+def test_without_a_role_its_work_has_failed_and_health_is_200_still(
+    ops: Ops, conn: Connection, role: str, work: str
+) -> None:
+    """Whoever restarts the stores when `/health` is 503 must not do so for a dead role (G-44)."""
+    live(conn, *(each for each in ROLES if each != role))
+
+    answer = ops.get("/health")
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "healthy")
+    assert work_of(answer) == {**dict.fromkeys(WORK, "ok"), work: "failed"}
+
+
+def test_sending_is_degraded_while_a_breaker_is_open_or_a_pause_in_force(
+    ops: Ops, conn: Connection
+) -> None:
+    """Mail is taken in and waits: nobody has to do anything about this service."""
+    live(conn, *ROLES)
+    conn.execute("INSERT INTO pauses (reason, created_by) VALUES ('r', 'a')")
+    paused = ops.get("/health")
+    conn.execute("DELETE FROM pauses")
+    live(conn, "sender", breaker="open")
+
+    assert work_of(paused)["sending"] == "degraded"
+    assert eventually(lambda: work_of(ops.get("/health"))["sending"] == "degraded")
+    assert paused.status_code == 200
 
 
 def timed(ask: Callable[[], Any], within: float = 3) -> Any:
