@@ -19,6 +19,7 @@ import struct
 import weakref
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
@@ -58,6 +59,7 @@ class Metrics:
 
     def __init__(self, directory: Path, process: str) -> None:
         self._lock = Lock()
+        self._held: set[_Series] | None = None
         self.lost_to: OSError | None = None
         self._examples: Examples | None = None
         try:
@@ -93,6 +95,7 @@ class Metrics:
             if counter is None:
                 counter = self._new_series(name, values)
             counter.add(amount)
+            self._keep(counter)
 
     def _new_series(self, name: str, values: tuple[str, ...]) -> "_Counter":
         """Begin a series; past the bound, or outside a closed set, it is the one named `other`."""
@@ -108,9 +111,30 @@ class Metrics:
     def observe(self, name: str, value: float, traceparent: str | None = None) -> None:
         """Sort *value* into the buckets of the histogram *name*; its trace may be its example."""
         with self._lock:
-            self._histograms[name].observe(value)
+            self._keep(*self._histograms[name].observe(value))
             if self._examples is not None:
                 self._examples.note(name, value, traceparent)
+
+    def _keep(self, *changed: "_Series") -> None:
+        if self._held is not None:
+            self._held.update(changed)
+            return
+        for series in changed:
+            series.keep()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Write what is counted meanwhile once, at the end: a hundred deliveries move the same ten.
+
+        Who is killed meanwhile has not counted it.
+        """
+        self._held = set()
+        try:
+            yield
+        finally:
+            with self._lock:
+                held, self._held = self._held, None
+                self._keep(*held)
 
     def close(self) -> None:
         """Give the files and the slot back; nothing may be counted afterwards."""
@@ -174,6 +198,8 @@ class _Series:
 
     def add(self, amount: float) -> None:
         self._value += amount
+
+    def keep(self) -> None:
         self._file.write_value(self._key, self._value, 0.0)
 
 
@@ -201,9 +227,12 @@ class _Histogram:
             for bound in (*map(str, instrument.bounds), "+Inf")
         ]
 
-    def observe(self, value: float) -> None:
+    def observe(self, value: float) -> tuple[_Series, _Series]:
+        """Count *value*; return what that changed."""
+        bucket = self._buckets[bisect_left(self._bounds, value)]
         self._sum.add(value)
-        self._buckets[bisect_left(self._bounds, value)].add(1)
+        bucket.add(1)
+        return self._sum, bucket
 
 
 def _open_files(directory: Path, process: str) -> tuple[_Slot, dict[Kind, _NumberFile], Examples]:

@@ -123,14 +123,15 @@ def record(conn: Connection, outcomes: Sequence[Outcome]) -> Recorded:
 def tell(telemetry: Telemetry, outcomes: Sequence[Outcome], recorded: Recorded) -> list[UUID]:
     """Tell what became of *outcomes*; return the deliveries that somebody else decides about."""
     lost: list[UUID] = []
-    for outcome in outcomes:
-        delivery_id = outcome.settlement.delivery_id
-        if settled := recorded.settled.get(delivery_id):
-            report(telemetry, outcome, settled)
-        elif late := recorded.late.get(delivery_id):
-            report_late(telemetry, outcome, late)
-        else:
-            lost.append(delivery_id)
+    with telemetry.together():
+        for outcome in outcomes:
+            delivery_id = outcome.settlement.delivery_id
+            if settled := recorded.settled.get(delivery_id):
+                report(telemetry, outcome, settled)
+            elif late := recorded.late.get(delivery_id):
+                report_late(telemetry, outcome, late)
+            else:
+                lost.append(delivery_id)
     return lost
 
 

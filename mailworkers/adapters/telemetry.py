@@ -4,7 +4,8 @@ Nobody else writes a log line or touches a metric. The texts in `events` and the
 `instruments` are an interface: dashboards and alerts rely on them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,12 @@ class Telemetry:
         if self.tracer is not None:
             self.tracer.close()
         self.metrics.close()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Tell what is told meanwhile with few writes, at the end."""
+        with self.metrics.together(), self._log.together():
+            yield
 
     # The role and what it lives by.
 

@@ -296,6 +296,65 @@ def test_after_half_a_line_the_next_one_begins_anew() -> None:
     assert json.loads(last)["detail"] == "whole"
 
 
+def _sent(telemetry: Telemetry, attempt_no: int = 1) -> None:
+    telemetry.delivery_sent(
+        delivery_id=DELIVERY,
+        source="api",
+        cycle_attempt=attempt_no,
+        attempt_no=attempt_no,
+        duration_ms=3.0,
+        end_to_end_ms=9.0,
+        traceparent=None,
+    )
+
+
+def test_what_is_told_together_is_whole_and_in_order(listener: Listener) -> None:
+    """Nothing of it is there before the end; then every line and every number is."""
+    with listener.telemetry.together():
+        for attempt_no in range(1, 101):
+            _sent(listener.telemetry, attempt_no)
+        assert listener.text == ""
+
+    assert [line["attempt_no"] for line in listener.lines()] == list(range(1, 101))
+    found = listener.numbers()
+    assert found["mail_delivery_sent_total{source=api}"] == 100
+    assert found["mail_delivery_end_to_end_ms_count"] == 100
+    assert found["mail_delivery_end_to_end_ms_sum"] == 900
+
+
+def test_what_was_told_before_an_exception_is_kept(listener: Listener) -> None:
+    def fail_halfway() -> None:
+        with listener.telemetry.together():
+            _sent(listener.telemetry)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_halfway()
+    _sent(listener.telemetry)
+
+    assert len(listener.lines()) == 2
+    assert listener.numbers()["mail_delivery_sent_total{source=api}"] == 2
+
+
+def test_lines_told_together_into_a_full_pipe_are_counted_each(tmp_path: Path) -> None:
+    """A pipe that nobody reads has no room for 1,000 lines: those it has not are counted."""
+    reading, writing = os.pipe()
+    telemetry = Telemetry("sender", "s", state_dir=tmp_path, level="info", fd=writing)
+
+    with telemetry.together():
+        for _ in range(1000):
+            _sent(telemetry)
+
+    os.set_blocking(reading, False)
+    written = os.read(reading, 1 << 20).count(b"\n")
+    lost = numbers(tmp_path / "metrics")["mail_log_lines_lost_total"]
+    assert 0 < written < 1000
+    assert written + lost == 1000
+    telemetry.close()
+    os.close(reading)
+    os.close(writing)
+
+
 def test_the_level_can_be_changed_at_run_time(tmp_path: Path) -> None:
     """G-24: by `state_dir/log_level`, without a restart; without the file LOG_LEVEL holds again."""
     with Listener(tmp_path, level="info") as listener:
