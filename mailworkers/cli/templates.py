@@ -65,6 +65,7 @@ def check(*, directory: Path | None, as_json: bool) -> None:
     when something is wrong: roles would refuse to start. Warnings change no exit code.
     """
     from mailworkers.adapters.catalog import examine
+    from mailworkers.web.console.words import plural
 
     place = _place(directory)
     catalog, problems = examine(place)
@@ -77,8 +78,9 @@ def check(*, directory: Path | None, as_json: bool) -> None:
             where = f"{place / problem.file}:{problem.line}"
             click.echo(printable(f"{where}: {kind}: {problem.reason}"))
         pages = sum(len(t.pages) for t in catalog.templates.values()) if catalog else 0
-        made = f"{len(catalog.templates)} templates, {pages} pages, " if catalog else ""
-        click.echo(f"{made}{errors} errors, {len(problems) - errors} warnings")
+        counts = {"template": len(catalog.templates), "page": pages} if catalog else {}
+        counts |= {"error": errors, "warning": len(problems) - errors}
+        click.echo(", ".join(plural(number, noun) for noun, number in counts.items()))
     sys.exit(EXIT_CONFIG if errors else 0)
 
 

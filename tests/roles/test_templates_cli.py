@@ -98,7 +98,7 @@ def test_a_warning_changes_no_exit_code(run: Run, catalog: Path) -> None:
     assert result.exit_code == 0
     assert result.output.splitlines() == [
         f"{catalog}/welcome/contract.toml:18: warning: no file uses the variable spare",
-        "5 templates, 20 pages, 0 errors, 1 warnings",
+        "5 templates, 20 pages, 0 errors, 1 warning",
     ]
 
 
