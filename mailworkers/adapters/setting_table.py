@@ -174,6 +174,9 @@ LISTENING = (
             "`/metrics`, on 127.0.0.1."),
 )
 RUNNING = (
+    Setting("MAIL_ENVIRONMENT", "environment", forms.text, "",
+            "What this installation is, such as `production` or `staging`: game days ask more "
+            "before they touch one that is not for trying.", "no name"),
     Setting("MAIL_SHUTDOWN_TIMEOUT", "shutdown_timeout", forms.span("1s", "10m"), "20s",
             "A role told to stop has ended after this; shorter than the stop wait."),
     Setting("MAIL_STOP_WAIT", "stop_wait", forms.span("2s", "20m"), "30s",

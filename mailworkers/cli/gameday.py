@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 
 import click
 
+from mailworkers.cli.gameday_drills import drill_commands, run_all
 from mailworkers.cli.output import json_option, print_json
 from mailworkers.cli.server_option import servers_option
 from mailworkers.cli.tables import print_table
+from mailworkers.gameday.drills.catalog import DRILLS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -43,6 +45,8 @@ def gameday() -> None:
 
     Stores, relay and roles are started here and removed at the end, whatever MAIL_* or DATABASE_URL
     say. The verdict is read from ledgers and tables by code that shares nothing with the service.
+    A drill lets one thing go wrong and looks at the alarms, too; chaos, duplicates and restarts do
+    many at once.
     """
 
 
@@ -52,14 +56,29 @@ def run() -> None:
 
 
 @gameday.command("list")
+@servers_option
 @json_option
-def list_(*, as_json: bool) -> None:
-    """Show every game day."""
-    rows = [(name, day.get_short_help_str(limit=200)) for name, day in sorted(run.commands.items())]
+def list_(*, servers: str, as_json: bool) -> None:
+    """Show every game day, and whether it can be done on this machine."""
+    from mailworkers.gameday.drills.needs import has_prometheus, lacks, lacks_stores
+
+    missing = {drill.name: "; ".join(lacks(drill, servers)) for drill in DRILLS}
+    stores = lacks_stores(servers)
+    rows = [
+        (name, missing.get(name, stores) or "yes", day.get_short_help_str(limit=200))
+        for name, day in sorted(run.commands.items())
+    ]
     if as_json:
-        print_json([{"name": name, "does": does} for name, does in rows])
-    else:
-        print_table(("name", "does"), rows, whole=("name",), wrapped=("does",))
+        print_json(
+            [{"name": n, "can_run": can == "yes", "here": can, "does": d} for n, can, d in rows]
+        )
+        return
+    print_table(("name", "here", "does"), rows, whole=("name",), wrapped=("here", "does"))
+    if not has_prometheus():
+        click.echo(
+            "There is no Prometheus here (apt-get install prometheus): the rules of the alarms are "
+            "not tried, only the conditions behind them."
+        )
 
 
 @run.command()
@@ -139,6 +158,10 @@ def duplicates(*, keys: int, copies: int, **shared: Any) -> None:
 
     asked = Duplicates(keys, copies, _seed(shared), shared["senders"], shared["servers"])
     _do(asked, scenario, tell_duplicates, shared)
+
+
+for _command in (*drill_commands(), run_all):
+    run.add_command(_command)
 
 
 def _seed(shared: dict[str, Any]) -> int:

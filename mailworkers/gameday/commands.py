@@ -9,11 +9,15 @@ an operator has the delivery tried again. Addresses `listed` are on our own list
 import json
 import random
 import uuid
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 # source, lane named in the command, weight
 _KINDS = (("authsession", None, 15), ("notification", None, 60), ("api", "bulk", 25))
 LISTED = tuple(f"listed-{number}@example.com" for number in range(200))
+# What the local part of an address begins with, and how often of a hundred.
+_WORDS = {"user": 93, "refuse": 2, "policy": 1, "grey": 3, "listed": 1}
+_PLAIN = {"user": 97, "grey": 3}
 PARKED_LANE = "bulk"  # where a doubt is never resolved by a second copy
 
 
@@ -102,6 +106,36 @@ def command(seed: int, number: int, at: float) -> Command:
     )
 
 
+def plain_command(seed: int, number: int, at: float) -> Command:
+    """Return command *number* of a run in which every mail must be sent, whatever happens.
+
+    Some have several recipients, wait, come twice or are greylisted; none is broken, expires, is
+    refused or cancelled.
+    """
+    chance = random.Random(f"plain {seed} {number}")
+    canary = f"canary{chance.getrandbits(64):016x}"
+    source, lane = _kind(chance)
+    mode, payload, recipients = _content(chance, number, canary, may_requeue=False, words=_PLAIN)
+    return Command(
+        number=number,
+        at=at,
+        way="stream" if chance.random() < 0.75 else "http",
+        repeats=_repeats(chance),
+        verbs=(),
+        is_broken=False,
+        source=source,
+        lane=lane,
+        key=f"key-{seed}-{number}",
+        delivery_id=delivery_id(number, chance),
+        canary=canary,
+        mode=mode,
+        payload=payload,
+        recipients=recipients,
+        waits=_clock(chance, may_expire=False)[0],
+        lives=None,
+    )
+
+
 def delivery_id(number: int, chance: random.Random) -> str:
     """Return an id that begins with *number*: what belongs together is found by ranges of ids."""
     return str(uuid.UUID(int=number << 96 | chance.getrandbits(96), version=4))
@@ -149,10 +183,15 @@ def _verbs(
 
 
 def _content(
-    chance: random.Random, number: int, canary: str, *, may_requeue: bool
+    chance: random.Random,
+    number: int,
+    canary: str,
+    *,
+    may_requeue: bool,
+    words: Mapping[str, int] = _WORDS,
 ) -> tuple[str, dict[str, Any], tuple[str, ...]]:
     count = 1 if chance.random() < 0.85 else chance.randint(2, 5)
-    recipients = tuple(_address(chance, number, ordinal) for ordinal in range(count))
+    recipients = tuple(_address(chance, number, ordinal, words) for ordinal in range(count))
     if count == 1 and may_requeue and chance.random() < 0.01:
         recipients = (f"once-{number}-0@example.com",)
     people: dict[str, Any] = {"to": [recipients[0]]}
@@ -177,9 +216,8 @@ def _content(
     return "rendered", {**people, "subject": f"Number {number}", "text_body": text}, recipients
 
 
-def _address(chance: random.Random, number: int, ordinal: int) -> str:
-    words = ("user", "refuse", "policy", "grey", "listed")
-    word = chance.choices(words, (93, 2, 1, 3, 1))[0]
+def _address(chance: random.Random, number: int, ordinal: int, words: Mapping[str, int]) -> str:
+    word = chance.choices(list(words), list(words.values()))[0]
     if word == "listed":
         # One address of the list for each ordinal: no command names a recipient twice.
         return LISTED[chance.randrange(ordinal, len(LISTED), 5)]

@@ -8,18 +8,17 @@ A fault waits for its victim to be there: to run, to be connected, to be talking
 import contextlib
 import math
 import os
-import select
 import signal
 import threading
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import redis
 
 from mailworkers.core.errors import MailworkersError
+from mailworkers.gameday.hurting import end, opened
 from mailworkers.gameday.ledger import Ledger
 from mailworkers.gameday.plan import Fault
 from mailworkers.gameday.service import SHUTDOWN_TIMEOUT, Service
@@ -162,26 +161,16 @@ class Faults:
             time.sleep(PAUSE)
 
     def _signal(self, pid: int, fault: Fault) -> dict[str, Any]:
-        # A descriptor of the process: its id may be another's a moment later.
-        handle = os.pidfd_open(pid)
-        try:
-            if b"mailworkers" not in _command_line(pid):
-                raise ProcessLookupError(pid)
+        with opened(pid) as handle:
             if fault.action != "freeze":
                 number = signal.SIGKILL if fault.action == "kill" else signal.SIGTERM
-                told = time.monotonic()
-                signal.pidfd_send_signal(handle, number)
-                if not select.select([handle], [], [], _LONGEST_STOP)[0]:
-                    return {"is_done": True, "pid": pid, "seconds_to_end": math.inf}
-                seconds = round(time.monotonic() - told, 3)
+                seconds = end(handle, number, _LONGEST_STOP)
                 return {"is_done": True, "pid": pid, "seconds_to_end": seconds}
             signal.pidfd_send_signal(handle, signal.SIGSTOP)
             time.sleep(fault.about["seconds"])
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(handle, signal.SIGCONT)
             return {"is_done": True, "pid": pid}
-        finally:
-            os.close(handle)
 
     # The relay.
 
@@ -217,11 +206,3 @@ def _is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def _command_line(pid: int) -> bytes:
-    """Return the arguments of a process, empty when it is gone."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""

@@ -5,11 +5,14 @@ A process of its own, `python -m mailworkers.gameday.load SETTINGS` with a JSON 
 line `told` after its answer. Operators cancel, list addresses and try again from here, too
 (`verbs`).
 
-It waits when the service falls behind, prints how many seconds of its plan are done, so that faults
-keep step, and slows down past the second it reads from stdin, when they do not. It ends when
-everything was answered, or at the deadline; memory holds only what is under way.
+It waits when the service falls behind, prints how many seconds of its plan are done and how many
+commands wait with it, so that faults keep step, and slows down past the second it reads from stdin,
+when they do not. A steady one does neither: it draws each command in its time, whatever waits, and
+only such as must be sent. It ends when everything was answered, or at the deadline; memory holds
+only what is under way.
 """
 
+import contextlib
 import http.client
 import json
 import math
@@ -25,7 +28,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from mailworkers.gameday.backlog import Backlog
-from mailworkers.gameday.commands import Command, command
+from mailworkers.gameday.commands import Command, command, plain_command
 from mailworkers.gameday.errands import Errand, Errands, Sending
 from mailworkers.gameday.internal_api import DELIVERIES, post
 from mailworkers.gameday.ledger import Ledger, Line
@@ -39,6 +42,7 @@ _AHEAD = 0.05  # seconds: commands are drawn in steps of this
 _TOLD_EVERY = 20  # commands
 _SLOWER = 10  # times: what faults need to be seen goes on while they are late
 _LONGEST_END = 300.0  # seconds
+_LOOK_EVERY = 0.5
 
 
 class Load:
@@ -48,6 +52,7 @@ class Load:
         self._settings = settings
         self._ledger = Ledger(Path(settings["ledger"]))
         self._allowed = 0.0  # seconds of the plan that may be done at full pace
+        self._is_steady = bool(settings.get("is_steady"))
         self._deadline = time.monotonic() + settings["deadline"]
         self._stream, self._http, self._lists = Errands(), Errands(), Errands()
         self._backlog = Backlog(settings["dsn"], settings["redis"], settings["stream"])
@@ -75,22 +80,32 @@ class Load:
         for errands in (self._stream, self._http, self._lists):
             errands.complete()
         for thread in threads:
-            thread.join()
+            while thread.is_alive():
+                thread.join(_LOOK_EVERY)
+                self._say(self._settings["seconds"])
 
     def _draw(self) -> None:
         """Draw each command when its time comes, later while too much waits."""
         start = time.monotonic()
         messages, seconds = self._settings["messages"], self._settings["seconds"]
+        drawn = plain_command if self._is_steady else command
         for number in range(messages):
             at = number * seconds / messages
             while start + at > time.monotonic() + _AHEAD:
                 time.sleep(_AHEAD / 2)  # the pace of the load
-            start += self._seconds_to_lose(at) * seconds / messages
+            if not self._is_steady:
+                start += self._seconds_to_lose(at) * seconds / messages
             if number % _TOLD_EVERY == 0:
-                _say(at)
-                start += self._backlog.wait_until_small(self._waiting, self._deadline)
-            self._plan(Sending(command(self._settings["seed"], number, at)), start + at)
-        _say(seconds)
+                self._say(at)
+                start += self._seconds_held_back()
+            self._plan(Sending(drawn(self._settings["seed"], number, at)), start + at)
+        self._say(seconds)
+
+    def _seconds_held_back(self) -> float:
+        """Wait until little waits; return for how long."""
+        if self._is_steady:
+            return 0.0
+        return self._backlog.wait_until_small(self._waiting, self._deadline)
 
     def _seconds_to_lose(self, at: float) -> float:
         """Return by how much a second of the plan is to be longer, since faults are late.
@@ -107,6 +122,10 @@ class Load:
     def _listen(self) -> None:
         for line in sys.stdin:
             self._allowed = float(line)
+
+    def _say(self, seconds: float) -> None:
+        sys.stdout.write(f"{seconds:.2f} {self._waiting()}\n")
+        sys.stdout.flush()
 
     def _waiting(self) -> int:
         return sum(errands.waiting for errands in (self._stream, self._http, self._lists))
@@ -139,10 +158,20 @@ class Load:
             unix_socket_path=self._settings["redis"], socket_timeout=5, retry=Retry(NoBackoff(), 0)
         )
         while self._goes_on(self._stream):
-            if due := self._stream.take(_MOST):
-                self._put_batch(client, due)
+            due = self._stream.take(_MOST)
+            if due and not self._put_batch(client, due):
+                self._wait_for_redis(client)
 
-    def _put_batch(self, client: Any, due: list[Errand]) -> None:
+    def _wait_for_redis(self, client: Any) -> None:
+        """Return when it answers: what waits is not written down again and again meanwhile."""
+        while self._goes_on(self._stream):
+            with contextlib.suppress(redis.RedisError):
+                if client.ping():
+                    return
+            time.sleep(_AGAIN)
+
+    def _put_batch(self, client: Any, due: list[Errand]) -> bool:
+        """Put entries, again later what was not taken; False when nothing was."""
         self._ledger.commit(*map(self._sent_line, due))
         answers: list[Any] = [None] * len(due)
         try:
@@ -162,6 +191,7 @@ class Load:
         self._stream.settle(len(due))
         if told:
             self._ledger.write(*told)
+        return bool(told)
 
     # HTTP.
 
@@ -187,11 +217,8 @@ class Load:
         else:
             later = _AGAIN * random.uniform(0.5, 1.5)
             self._http.add(time.monotonic() + later, errand.sending, errand.what)
-
-
-def _say(seconds: float) -> None:
-    sys.stdout.write(f"{seconds:.2f}\n")
-    sys.stdout.flush()
+            if self._is_steady:
+                time.sleep(later)  # who is told to come later does not come with the next at once
 
 
 def _described(what: Command, times: dict[str, int]) -> Line:

@@ -22,6 +22,8 @@ class Moods:
         self._greylisted: dict[str, int] = {}
         self._refused_once: set[str] = set()
         self._numbers = 0
+        self._speaks = threading.Event()
+        self._speaks.set()
         self.sessions: dict[int, socket.socket] = {}
 
     def arm(self, mode: str, times: int) -> None:
@@ -33,6 +35,19 @@ class Moods:
         """Forget everything armed."""
         with self._lock:
             self._armed.clear()
+
+    def fall_silent(self, *, is_silent: bool) -> None:
+        """Answer nobody from now on, whoever is connected or comes; or answer again."""
+        (self._speaks.clear if is_silent else self._speaks.set)()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nobody is answered now."""
+        return not self._speaks.is_set()
+
+    def wait_for_voice(self) -> None:
+        """Return when whoever is connected may be answered."""
+        self._speaks.wait()
 
     def take(self, mode: str) -> bool:
         """Whether *mode* is to be done now; written down before it is."""

@@ -156,7 +156,7 @@ def _allow(load: subprocess.Popen[str], seconds: float) -> None:
 def _tell_the_time(load: subprocess.Popen[str], run: Run, faults: Faults) -> None:
     """Let the faults follow the load; when it has ended, however it did, all of them are due."""
     for line in load.stdout or ():
-        faults.advance(float(line))
+        faults.advance(float(line.split()[0]))
     faults.advance(2 * run.seconds)
 
 

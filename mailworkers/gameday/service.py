@@ -1,14 +1,8 @@
 """What is tested: the real roles under the shipped supervisord.conf, on durable stores."""
 
-import http.client
-import os
-import signal
 import socket
-import subprocess
 import time
-import xmlrpc.client
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,20 +10,13 @@ from typing import Any, Self
 import psycopg
 
 from mailworkers.adapters import db
-from mailworkers.adapters.settings import load
-from mailworkers.adapters.supervisor import Supervisor, SupervisorUnavailable
-from mailworkers.adapters.supervisor_files import (
-    Slots,
-    supervisord_command,
-    supervisord_environment,
-)
+from mailworkers.adapters.supervisor import Supervisor
 from mailworkers.core.errors import MailworkersError
-from mailworkers.embedded.server_commands import ends_with_parent
 from mailworkers.embedded.servers import start_servers
 from mailworkers.gameday.commands import LISTED
 from mailworkers.gameday.history import statements
+from mailworkers.gameday.host import Host
 from mailworkers.gameday.sink_process import SinkProcess
-from mailworkers.gameday.starts import Starts
 
 LEASE = 6.0
 # Where the budgets of an attempt fit into the lease by the rules: 3 x 1 s + 2 s + 1 s margin.
@@ -47,7 +34,8 @@ class ServiceFailed(MailworkersError):  # noqa: N818  it names the condition
     """What is to be tested did not start."""
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port nobody listens on at this moment."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
@@ -62,28 +50,34 @@ def wait_until(condition: Callable[[], bool], within: float, what: str) -> None:
 
 
 class Service:
-    """Stores, roles and sink in one directory; a context manager that ends all of them."""
+    """Stores, roles and sink in one directory; a context manager that ends all of them.
+
+    *more* settings win over ours; *postgres* are PostgreSQL's own, each `name=value`; the sink
+    listens at *sink_address*.
+    """
 
     def __init__(
-        self, directory: Path, *, senders: int, source: str, more: Mapping[str, str] | None = None
+        self,
+        directory: Path,
+        *,
+        senders: int,
+        source: str,
+        more: Mapping[str, str] | None = None,
+        postgres: Sequence[str] = (),
+        sink_address: str = "127.0.0.1",
     ) -> None:
         self.directory = directory
+        self.senders = senders
         directory.chmod(0o711)  # the servers' account is another one when we are root
-        self.servers = start_servers(directory / "stores", source=source, durable=True)
-        self.state_dir = directory / "state"
-        self.sink = SinkProcess(directory / "sink.jsonl", PASSWORD, DOT_TIMEOUT + 0.5)
-        self.port = _free_port()
-        self.metrics_port = _free_port()
-        self._environ = {**self._settings(senders), **(more or {})}
-        settings = load(self._environ)
-        slots = Slots(settings.state_dir)
-        slots.prepare(senders)
-        self.supervisor = Supervisor(
-            settings.supervisor_socket, slots, settings.stop_wait, started_for=timedelta(seconds=1)
+        self.servers = start_servers(
+            directory / "stores", source=source, durable=True, postgres_settings=postgres
         )
-        self._environment = supervisord_environment(settings, {**os.environ, **self._environ})
-        self._process: subprocess.Popen[bytes] | None = None
-        self._starts = Starts(self.state_dir / "log")
+        self.state_dir = directory / "state"
+        self.sink = SinkProcess(directory / "sink.jsonl", PASSWORD, DOT_TIMEOUT + 0.5, sink_address)
+        self.port = free_port()
+        self.metrics_port = free_port()
+        self.environ: Mapping[str, str] = {**self._settings(senders), **(more or {})}
+        self.host = Host(self.environ, directory / "supervisord.out", senders=senders)
 
     def _settings(self, senders: int) -> Mapping[str, str]:
         return {
@@ -111,7 +105,7 @@ class Service:
             "MAIL_ATTEMPT_WORKER_CONCURRENCY": str(senders),
             "MAIL_CLEANUP_INTERVAL": "1s",
             "MAIL_INTERNAL_HTTP_ADDR": f"127.0.0.1:{self.port}",
-            "HTTP_PORT": str(_free_port()),
+            "HTTP_PORT": str(free_port()),
             "PROMETHEUS_PORT": str(self.metrics_port),
         }
 
@@ -126,27 +120,14 @@ class Service:
                 " SELECT unnest(%s::text[]), 'game day', 'chaos'",
                 [list(LISTED)],
             )
-        self.start_supervisor()
+        self.host.start()
         wait_until(self.supervisor.is_up, 30, "supervisord does not answer")
         wait_until(self._are_all_alive, 60, "some role gives no sign of life")
 
-    def start_supervisor(self) -> None:
-        """Start supervisord, as systemd does; call it from a thread that lives on."""
-        with (self.directory / "supervisord.out").open("ab") as out:
-            self._process = subprocess.Popen(
-                ends_with_parent(supervisord_command(), signal.SIGTERM),
-                env=self._environment,
-                stdout=out,
-                stderr=out,
-            )
-
-    def kill_supervisor(self) -> int:
-        """End supervisord by SIGKILL; return its process id, 0 when it did not run."""
-        if self._process is None or self._process.poll() is not None:
-            return 0
-        self._process.kill()
-        self._process.wait()
-        return self._process.pid
+    @property
+    def supervisor(self) -> Supervisor:
+        """Return what talks to supervisord."""
+        return self.host.supervisor
 
     def _are_all_alive(self) -> bool:
         """Whether every program has made its sign of life."""
@@ -168,29 +149,19 @@ class Service:
 
     def pids(self) -> dict[str, int]:
         """Return the process id of every program that runs."""
-        try:
-            programs = self.supervisor.programs()
-        except (SupervisorUnavailable, xmlrpc.client.Fault, http.client.HTTPException):
-            return {}
-        return {program.name: program.pid for program in programs if program.is_running}
+        return self.host.pids()
 
     def pid(self, program: str) -> int:
         """Return the process id of *program*, 0 while it does not run or nobody can tell."""
-        try:
-            info = self.supervisor.call("supervisor.getProcessInfo", program)
-        except (SupervisorUnavailable, xmlrpc.client.Fault):
-            return 0
-        return int(info["pid"]) if info["statename"] == "RUNNING" else 0
+        return self.host.pid(program)
 
     def is_at_work(self, program: str, pid: int) -> bool:
         """Whether the process *pid* of *program* has said that it started."""
-        return self._starts.has_started(program, pid)
+        return self.host.is_at_work(program, pid)
 
     def stop(self) -> None:
         """End the roles in good order, then the rest."""
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(60)
+        self.host.stop()
         self.sink.stop()
         self.servers.stop()
 

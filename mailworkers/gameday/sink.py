@@ -1,9 +1,10 @@
 """The sink: an SMTP server that writes down every message before it says 250.
 
-A process of its own, `python -m mailworkers.gameday.sink LEDGER PASSWORD STALL`. It prints its
-port, then answers each JSON line on stdin with one on stdout. Ends with its stdin.
+A process of its own, `python -m mailworkers.gameday.sink LEDGER PASSWORD STALL ADDRESS`. It prints
+its port, then answers each JSON line on stdin with one on stdout. Ends with its stdin.
 
 It misbehaves on order: `{"arm": mode, "times": n}` arms a fault for its next n opportunities.
+`{"silent": true}` lets it accept connections and answer nobody, as a relay that hangs.
 `count`, `done`, `cut` and `calm` are the other orders.
 """
 
@@ -72,11 +73,15 @@ class Session:
     def _more(self) -> None:
         if self._unsent:
             unsent, self._unsent = self._unsent, b""
-            self._client.sendall(unsent)
+            self._send(unsent)
         data = self._client.recv(65536)
         if not data:
             raise Gone
         self._unread += data
+
+    def _send(self, data: bytes) -> None:
+        self._moods.wait_for_voice()
+        self._client.sendall(data)
 
     def _line(self) -> bytes:
         while b"\r\n" not in self._unread:
@@ -89,7 +94,7 @@ class Session:
 
     def _say_goodbye(self, line: str) -> None:
         with contextlib.suppress(OSError):
-            self._client.sendall(f"{line}\r\n".encode())
+            self._send(f"{line}\r\n".encode())
         raise Gone
 
     def _reset(self) -> None:
@@ -204,7 +209,7 @@ class Session:
                 "canaries": sorted(
                     {c.decode() for c in _CANARY.findall(raw.replace(b"=\r\n", b""))}
                 ),
-                "is_hurt": is_cut or is_late,
+                "is_hurt": is_cut or is_late or self._moods.is_silent,
             }
         )
         if is_cut:
@@ -213,7 +218,7 @@ class Session:
             time.sleep(self._stall)
         elif number % _THINKS_EVERY == 0:
             time.sleep(_THINKS_FOR)
-        self._client.sendall(b"250 2.0.0 ok\r\n")
+        self._send(b"250 2.0.0 ok\r\n")
 
 
 def _serve(listener: socket.socket, moods: Moods, ledger: Ledger, about: Any) -> None:
@@ -227,7 +232,7 @@ def main() -> None:
     """Serve until stdin ends."""
     ledger = Ledger(Path(sys.argv[1]))
     moods = Moods(ledger)
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server((sys.argv[4], 0))
     about = (sys.argv[2], float(sys.argv[3]))
     threading.Thread(target=_serve, args=(listener, moods, ledger, about), daemon=True).start()
     _answer(listener.getsockname()[1])
@@ -238,6 +243,8 @@ def main() -> None:
             moods.arm(order["arm"], order["times"])
         elif "calm" in order:
             moods.calm()
+        elif "silent" in order:
+            moods.fall_silent(is_silent=order["silent"])
         elif "cut" in order:
             answer = moods.cut()
         elif "done" in order:

@@ -18,15 +18,22 @@ class SinkFailed(MailworkersError):  # noqa: N818  it names the condition
 
 
 class SinkProcess:
-    """A running sink that writes to *ledger*, wants *password* and stalls for *stall* seconds."""
+    """A running sink at a port of *address*.
 
-    def __init__(self, ledger: Path, password: str, stall: float) -> None:
+    It writes to *ledger*, wants *password* and stalls for *stall* seconds.
+    """
+
+    def __init__(
+        self, ledger: Path, password: str, stall: float, address: str = "127.0.0.1"
+    ) -> None:
         self._lock = threading.Lock()
+        command = [sys.executable, "-m", "mailworkers.gameday.sink"]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "mailworkers.gameday.sink", ledger, password, str(stall)],
+            [*command, ledger, password, str(stall), address],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # Ctrl-C is for us; it ends with its stdin
         )
         self.port = int(self._read())
 

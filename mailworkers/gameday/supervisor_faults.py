@@ -30,10 +30,10 @@ class SupervisorFaults:
         """Kill it and start it again; say which of its children live still long after."""
         children = self._service.pids()
         born = {child: birth for child in children.values() if (birth := _birth(child))}
-        pid = self._service.kill_supervisor()
+        pid = self._service.host.kill()
         died = time.monotonic()
         time.sleep(down)
-        self._service.start_supervisor()
+        self._service.host.start()
         left = dict(born)
         while left and time.monotonic() < died + _LONGEST_ORPHAN:
             left = {child: birth for child, birth in born.items() if _birth(child) == birth}

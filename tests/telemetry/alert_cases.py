@@ -28,6 +28,14 @@ _WELL = {
     'service_up{service="api"}': "1x2200",
 }
 _SENDER = 'service_up{service="sender"}'
+
+
+def _unknown(values: str) -> dict[str, str]:
+    """Return the series of a service whose roles show *values*; Redis is well."""
+    roles = {name: values for name in (*_WELL, _SENDER) if name.startswith("service_up")}
+    return {**roles, 'mail_store_up{store="redis"}': "1x2200"}
+
+
 _QUEUED = 'mail_attempt_schedule_depth{status="queued",lane="bulk"}'
 _LATENESS = 'mail_retry_lateness_ms_bucket{le="%s"}'
 
@@ -37,6 +45,13 @@ CASES = (
         "1h",
         {**_WELL, _SENDER: "1x353 0x7"},  # 70 s of the last five minutes
         {**_WELL, _SENDER: "1x300 0x7 1x60"},  # the same, and over for ten minutes
+    ),
+    # Who lives is read from PostgreSQL: while that is away, nothing says so.
+    Case(
+        "MailErrorBudgetBurnsFast",
+        "1h",
+        {**_unknown("1x353 stale"), 'mail_store_up{store="postgres"}': "1x353 0x7"},
+        {**_unknown("1x300 stale _x6 1x60"), 'mail_store_up{store="postgres"}': "1x300 0x7 1x60"},
     ),
     Case(
         "MailErrorBudgetBurnsSlowly",

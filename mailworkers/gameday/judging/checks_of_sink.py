@@ -81,7 +81,7 @@ def bound(whole: Whole) -> int:
 
     A sender has one session. Killed or frozen it may have one message under way, also when it is
     killed as an orphan of supervisord; so may each session the sink cut, and each message whose
-    answer the sink withheld.
+    answer the sink withheld. Of other faults their effects say how many `sessions` they met.
     """
     senders = len(whole.effective("sender", "kill", "freeze"))
     cut = sum(
@@ -90,7 +90,8 @@ def bound(whole: Whole) -> int:
             "relay", "cut_sessions", "connect_reset", "banner_421", "login_535"
         )
     )
-    return senders + cut + whole.tally["messages hurt"]
+    met = sum(int(effect.get("sessions", 0)) for effect in whole.effects.values())
+    return senders + cut + met + whole.tally["messages hurt"]
 
 
 @check("park: nothing parked comes twice")

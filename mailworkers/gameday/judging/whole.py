@@ -18,6 +18,7 @@ from mailworkers.gameday.judging.places import Places
 
 Row = Any  # a named tuple of whatever the query names
 
+EXPOSITION = "exposition-"  # begins the name of what another host's monitor showed
 _SERIES = re.compile(r"(?P<name>\w+_total)(?:\{.*\})? (?P<value>\S+)$")
 
 
@@ -42,6 +43,8 @@ class Whole:
         self._read_tables()
         self._read_redis()
         self.counters = _counters(places.metrics_port)
+        for other in places.directory.glob(f"{EXPOSITION}*"):  # of other hosts, saved before
+            _add_counters(self.counters, other.read_text())
         self.lives: list[Life] = read_lives(places.state_dir / "log" / "supervisord.log")
         self.samples = list(read(places.directory / "samples.jsonl"))
 
@@ -156,7 +159,11 @@ def _counters(port: int) -> Counter[str]:
     """Return the sum of every series of each metric, as the monitor shows them."""
     counters: Counter[str] = Counter()
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-        for line in answer.read().decode().splitlines():
-            if found := _SERIES.match(line):
-                counters[found["name"]] += int(float(found["value"]))
+        _add_counters(counters, answer.read().decode())
     return counters
+
+
+def _add_counters(counters: Counter[str], exposition: str) -> None:
+    for line in exposition.splitlines():
+        if found := _SERIES.match(line):
+            counters[found["name"]] += int(float(found["value"]))

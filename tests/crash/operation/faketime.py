@@ -1,55 +1,23 @@
-"""Processes whose wall clock is wrong, or is set while they run; what counts seconds stays right.
-
-By libfaketime, loaded into one process: no other process of the machine notices.
-"""
+"""Wrong clocks for tests, which say when libfaketime is missing."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
+from mailworkers.gameday import clocks
 from tests.crash.stores.own import lack
-
-_LIBRARY = "*/faketime/libfaketime.so.1"
 
 
 def _library() -> Path:
-    found = sorted([*Path("/usr/lib").glob(_LIBRARY), *Path("/usr/local/lib").glob(_LIBRARY)])
-    if not found:
-        lack("libfaketime: install the package faketime")
-    return found[0]
+    return clocks.find_library() or lack("libfaketime: install the package faketime")
 
 
 def wrong_clock(offset: str) -> Mapping[str, str]:
-    """Return the environment of a process whose clock is off by *offset*, such as `+1h`.
-
-    `@2099-01-01 00:00:00` lets it begin at that time, in its time zone.
-    """
-    return {
-        "LD_PRELOAD": str(_library()),
-        "FAKETIME": offset,
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "DONT_FAKE_MONOTONIC": "1",  # its name in older versions
-    }
+    """Return the environment of a process whose clock is off by *offset*, such as `+1h`."""
+    return clocks.wrong_clock(_library(), offset)
 
 
-class SteppedClock:
+class SteppedClock(clocks.SteppedClock):
     """The clock of one or more processes, which a test sets while they run."""
 
     def __init__(self, directory: Path) -> None:
-        self._file = directory / "faketime"
-        self.set("+0")
-        self._file.chmod(0o644)  # servers run as another account
-
-    @property
-    def environ(self) -> Mapping[str, str]:
-        """Return the environment of a process that follows this clock."""
-        followed = {"FAKETIME_TIMESTAMP_FILE": str(self._file), "FAKETIME_NO_CACHE": "1"}
-        environ = {**wrong_clock(""), **followed}
-        del environ["FAKETIME"]
-        return environ
-
-    def set(self, offset: str) -> None:
-        """Let the clock be off by *offset* from now on; whoever reads it meets all of it."""
-        unfinished = self._file.with_suffix(".new")
-        unfinished.write_text(f"{offset}\n")
-        unfinished.chmod(0o644)
-        unfinished.rename(self._file)
+        super().__init__(directory, _library())

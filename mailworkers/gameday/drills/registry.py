@@ -1,0 +1,21 @@
+"""Which act belongs to which drill."""
+
+from mailworkers.gameday.drills import acts, disks, split
+from mailworkers.gameday.drills.catalog import Drill
+
+ACTS: dict[str, type[acts.Act]] = {
+    "redis-outage": acts.RedisOutage,
+    "postgres-outage": acts.PostgresOutage,
+    "relay-stall": acts.RelayStall,
+    "relay-refuses-logins": acts.RelayRefusesLogins,
+    "role-deaths": acts.RoleDeaths,
+    "journal-disk-full": disks.JournalDiskFull,
+    "database-disk-full": disks.DatabaseDiskFull,
+    "clock-step": acts.ClockStep,
+    "host-split": split.HostSplit,
+}
+
+
+def act_of(drill: Drill) -> acts.Act:
+    """Return the act of *drill*, new."""
+    return ACTS[drill.name]()
