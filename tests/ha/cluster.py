@@ -70,9 +70,23 @@ class Cluster:
         )
         log = self.directory / "sink.log"
         self._sink = self.relay.start(
-            log, *command, str(RELAY[1]), stdin=subprocess.PIPE, env=dict(os.environ)
+            log, *command, str(RELAY[1]), stdin=subprocess.PIPE, text=True, env=dict(os.environ)
         )
         eventually(lambda: "ready" in log.read_text(), within=20)
+
+    @contextmanager
+    def slow_relay(self, seconds: float) -> Iterator[None]:
+        """Let the relay take so long between taking a message and saying so, in the block."""
+        self._order(seconds)
+        yield
+        self._order(0.0)
+
+    def _order(self, seconds: float) -> None:
+        assert self._sink is not None
+        orders = self._sink.process.stdin
+        assert orders is not None
+        orders.write(f"{seconds}\n")
+        orders.flush()
 
     def boot_store(self, store: Store, *, with_patroni: bool = True) -> None:
         """Boot a stores' host with what it has on its disk."""

@@ -29,6 +29,7 @@ from tests.ha.stores import PASSWORD
 RATE = 20  # commands a second
 _MOST = 30_000  # commands: more than a drill can take
 _CALM = 8.0  # seconds of load before a fault, and after its end
+_SLOW = 0.4  # seconds; four senders then do half of what comes
 _LONG = 240.0  # seconds: a slow machine's
 _QUIET = 180.0
 _FACTS = (
@@ -120,10 +121,11 @@ class Drill:
         """Take the network, then the power, from the host of PostgreSQL's primary."""
         lost = self._cluster.primary()
         assert lost is not None
-        self.say(f"power off: {lost.name}, PostgreSQL's primary, without a farewell")
-        began = self.note("postgres", "failover")
-        self._cluster.inner.cut(lost)
-        lost.power_off()
+        with self._in_the_middle():
+            self.say(f"power off: {lost.name}, PostgreSQL's primary, without a farewell")
+            began = self.note("postgres", "failover")
+            self._cluster.inner.cut(lost)
+            lost.power_off()
         eventually(self._cluster.primary, within=_LONG)
         heir = self._cluster.primary()
         self.say(f"{heir and heir.name} is primary after {time.monotonic() - began:.1f} s")
@@ -162,27 +164,48 @@ class Drill:
             return ""
         return found.name
 
-    def split(self, host: SenderHost, seconds: float) -> dict[str, float]:
-        """Cut *host* off from all stores, not from the relay, for so long."""
-        self.say(f"cut off: {host.name} from all stores; it still reaches the relay")
-        for program in host.senders:
-            self.note(program, "freeze")
-        began = time.monotonic()
-        self._cluster.inner.cut(host)
+    def split(
+        self, host: SenderHost, seconds: float, *, with_relay: bool = False
+    ) -> dict[str, float]:
+        """Cut *host* off from all stores for so long, and from the relay or not."""
+        switches = [self._cluster.inner, *([self._cluster.world] if with_relay else [])]
+        with self._in_the_middle():
+            also = "and from the relay" if with_relay else "the relay it still reaches"
+            self.say(f"cut off: {host.name} from all stores, {also}")
+            for program in host.senders:
+                self.note(program, "freeze")
+            began = time.monotonic()
+            for switch in switches:
+                switch.cut(host)
         eventually(lambda: time.monotonic() > began + seconds, within=seconds + 5)
-        self._cluster.inner.mend(host)
+        for switch in switches:
+            switch.mend(host)
         mended = time.monotonic()
-        self.say(f"mended after {mended - began:.1f} s")
-        own = [line["t"] - began for line in self.ledgers.mail(began, mended, host.address_outside)]
-        others = self.ledgers.mail(began, mended, self._cluster.senders["sender1"].address_outside)
-        told = f"{len(own)} messages in {max(own, default=0):.1f} s after the cut"
-        self.say(f"{host.name} sent {told}, the other host {len(others)} meanwhile")
-        assert max(own, default=0) < LEASE, "it sent when its leases had ended"
-        assert others
+        self._tell_who_sent(host, began, mended)
         eventually(lambda: self.ledgers.mail(mended, math.inf, host.address_outside), within=_LONG)
         back = self.ledgers.mail(mended, math.inf, host.address_outside)[0]["t"] - mended
         self.say(f"{host.name} sends again {back:.1f} s after it was mended")
         return self._pauses(began)
+
+    def _tell_who_sent(self, host: SenderHost, began: float, mended: float) -> None:
+        """Say who sent while *host* was cut off; it must not when its leases have ended."""
+        own = [line["t"] - began for line in self.ledgers.mail(began, mended, host.address_outside)]
+        others = self.ledgers.mail(began, mended, self._cluster.senders["sender1"].address_outside)
+        last = f", the last {max(own):.1f} s after the cut" if own else ""
+        span = mended - began
+        self.say(f"mended after {span:.1f} s: {host.name} sent {len(own)} messages{last};")
+        self.say(f"the other host {len(others)} meanwhile")
+        assert max(own, default=0.0) < LEASE, "it sent when its leases had ended"
+        assert others
+
+    @contextlib.contextmanager
+    def _in_the_middle(self) -> Iterator[None]:
+        """Let the block find every sender waiting for the answer to a message that was taken."""
+        with self._cluster.slow_relay(_SLOW):
+            began = time.monotonic()
+            eventually(lambda: time.monotonic() > began + 10 * _SLOW, within=_LONG)
+            yield
+            eventually(lambda: time.monotonic() > began + 15 * _SLOW, within=_LONG)
 
     def _until_mail_flows(self, began: float) -> None:
         now = time.monotonic()

@@ -15,7 +15,8 @@ from tests.ha.cluster import Cluster, running
 from tests.ha.drill import Drill, door_of, told
 from tests.ha.stores import need_the_packages
 
-SPLIT = 60.0
+SPLIT = 60.0  # seconds, five leases
+SHORT_SPLIT = 20.0
 
 
 @pytest.fixture
@@ -41,6 +42,8 @@ def test_hosts_fail_one_after_the_other_and_no_accepted_mail_is_lost(cluster: Cl
             drill.lose_the_primary()
             drill.calm()
             drill.split(cluster.senders["sender2"], SPLIT)
+            drill.calm()
+            drill.split(cluster.senders["sender2"], SHORT_SPLIT, with_relay=True)
             drill.calm()
             drill.lose_redis()
             drill.calm()
