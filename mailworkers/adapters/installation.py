@@ -18,7 +18,8 @@ _ALIVE = timedelta(seconds=15)  # three missed signs of life
 def works_with(settings: Settings) -> str:
     """Return what all processes of one installation have in common, no secrets in it."""
     relay = f"relay {settings.smtp_addr}" if settings.smtp_mode == "smtp" else "no relay (stub)"
-    sentinels = ",".join(settings.redis_sentinels)
+    # Each host may name the nearest first: they are the same Sentinels all the same.
+    sentinels = ",".join(sorted(settings.redis_sentinels))
     place = f"{settings.redis_sentinel_master} of {sentinels}" if sentinels else settings.redis_addr
     return f"{relay}, stream {settings.stream} at {place}"
 

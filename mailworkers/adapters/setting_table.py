@@ -55,12 +55,14 @@ REDIS = (
     Setting("MAIL_REDIS_PASSWORD", "redis_password", forms.secret, "",
             "Its password.", "no password"),
     Setting("MAIL_REDIS_TLS", "redis_tls", forms.boolean, "false",
-            "Speak TLS with Redis and verify its certificate."),
+            "Speak TLS with Redis and its Sentinels and verify their certificates."),
     Setting("MAIL_REDIS_SENTINELS", "redis_sentinels", forms.addresses, "",
             "Sentinels, `host:port` comma separated; they name the master, the address above is "
             "then not used.", "no Sentinel"),
     Setting("MAIL_REDIS_SENTINEL_MASTER", "redis_sentinel_master", forms.text, "mymaster",
             "Name under which the Sentinels know the master."),
+    Setting("MAIL_REDIS_SENTINEL_PASSWORD", "redis_sentinel_password", forms.secret, "",
+            "Password of the Sentinels themselves, where they ask for one.", "no password"),
     Setting("MAIL_REDIS_COMMAND_STREAM", "stream", forms.text, "mail:delivery_commands",
             "Stream the commands arrive on; producers must use the same name."),
 )

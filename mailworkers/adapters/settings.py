@@ -48,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_tls: bool
     redis_sentinels: tuple[str, ...]
     redis_sentinel_master: str
+    redis_sentinel_password: str | None
     stream: str
     postgres_dsn: str
     postgres_pool_max: int
@@ -108,7 +109,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def secrets(self) -> tuple[str, ...]:
         """Return every secret there is, for whoever must keep them out of texts."""
-        given = (self.redis_password, self.smtp_password, *dsn_secrets(self.postgres_dsn))
+        given = (
+            self.redis_password,
+            self.redis_sentinel_password,
+            self.smtp_password,
+            *dsn_secrets(self.postgres_dsn),
+        )
         return tuple(str(secret) for secret in given if secret)
 
     def smtp_settings(self) -> "SmtpSettings":

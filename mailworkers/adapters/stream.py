@@ -16,9 +16,9 @@ import msgspec
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from redis.sentinel import Sentinel
 
 from mailworkers.adapters.crash_points import Point, reached, when_answered
+from mailworkers.adapters.sentinels import master_client
 from mailworkers.adapters.settings import Settings
 from mailworkers.core.errors import ConfigError, StoreUnavailable
 
@@ -76,10 +76,7 @@ def connect(
         options["ssl"] = True
     if settings.redis_sentinels:
         sentinels = [_split(address) for address in settings.redis_sentinels]
-        # The library leaves its sentinel unannotated.
-        guard: Any = Sentinel(sentinels, sentinel_kwargs={"socket_timeout": 2}, **options)  # type: ignore[no-untyped-call]
-        client: redis.Redis = guard.master_for(settings.redis_sentinel_master)
-        return client
+        return master_client(settings, sentinels, options, patience)
     if settings.redis_addr.startswith("unix:"):
         options.pop("socket_keepalive")
         return redis.Redis(unix_socket_path=settings.redis_addr.removeprefix("unix:"), **options)

@@ -46,6 +46,9 @@ _START = "start it, or correct MAIL_REDIS_MASTER_ADDR and MAIL_REDIS_PASSWORD"
 _CORRECT = "correct MAIL_REDIS_PASSWORD (the file of MAIL_REDIS_PASSWORD_FILE)"
 # What it says when it lets nobody in, or takes no writes, and what helps.
 _ADVICE = {
+    "no Sentinel names": "correct MAIL_REDIS_SENTINELS, MAIL_REDIS_SENTINEL_MASTER (its name) and "
+    "MAIL_REDIS_SENTINEL_PASSWORD (theirs); if all is right, a failover is going on, or the "
+    "Sentinels have no majority (SENTINEL CKQUORUM)",
     "WRONGPASS": _CORRECT,
     "invalid username-password": _CORRECT,
     "invalid password": _CORRECT,

@@ -1,13 +1,20 @@
 """Another server takes over from the Redis that was: what its copy lacks, and how it is found."""
 
+import socket
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from mailworkers.adapters import db
-from mailworkers.adapters.stream import GROUP
+from mailworkers.adapters.installation import works_with
+from mailworkers.adapters.redis_health import examine
+from mailworkers.adapters.stream import GROUP, SENDER_WAKE, Waker
+from mailworkers.core.errors import StoreUnavailable
 from mailworkers.embedded.account import servers_account
 from mailworkers.embedded.servers import Servers
 from mailworkers.roles.consumer import Consumer
@@ -85,6 +92,26 @@ def test_what_a_failover_makes_come_again_is_recognised(
     assert _deliveries(conn) == 8
 
 
+@contextmanager
+def _sentinel(
+    servers: Servers, directory: Path, master: KeyValue, *options: str
+) -> Iterator[KeyValue]:
+    """Start a Sentinel that watches *master* and asks nobody else."""
+    servers_account().make_directory(directory)
+    config = directory / "sentinel.conf"  # it writes down there what it has learnt
+    config.write_text(f"sentinel monitor mymaster 127.0.0.1 {master.port} 1\n")
+    servers_account().own(config)
+    with keyvalue(servers, directory, str(config), "--sentinel", *options) as sentinel:
+        yield sentinel
+
+
+@contextmanager
+def _silent() -> Iterator[str]:
+    """Yield the address of somebody who takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
 def test_sentinels_lead_to_the_new_master(
     servers: Servers,
     first: KeyValue,
@@ -94,11 +121,7 @@ def test_sentinels_lead_to_the_new_master(
     open_path: Path,
 ) -> None:
     """The address is theirs to tell, at every new connection; the old master refuses writes."""
-    directory = servers_account().make_directory(open_path / "sentinel")
-    config = directory / "sentinel.conf"  # it writes down there what it has learnt
-    config.write_text(f"sentinel monitor mymaster 127.0.0.1 {first.port} 1\n")
-    servers_account().own(config)
-    with keyvalue(servers, directory, str(config), "--sentinel") as sentinel:
+    with _sentinel(servers, open_path / "sentinel", first) as sentinel:
         asker = sentinel.client()
         eventually(lambda: asker.sentinel_slaves("mymaster"), within=20)
         settings = make_settings(
@@ -114,3 +137,51 @@ def test_sentinels_lead_to_the_new_master(
             eventually(lambda: turn() or _deliveries(conn) == 6, within=30)
 
             assert _left(second) == 0
+
+
+def test_a_sentinel_that_says_nothing_is_passed_over_soon(
+    servers: Servers, first: KeyValue, make_settings: MakeSettings, open_path: Path
+) -> None:
+    """With the host of the first Sentinel gone: a second for who waits, less for who wakes others.
+
+    What the library does by itself would take most of a minute, for each new connection (F-R04).
+    """
+    with _silent() as silent, _sentinel(servers, open_path / "sentinel", first) as sentinel:
+        eventually(lambda: sentinel.client().sentinel_masters()["mymaster"]["is_master"], within=20)
+        settings = make_settings(MAIL_REDIS_SENTINELS=f"{silent},{silent},{sentinel.addr}")
+        begun = time.monotonic()
+        assert examine(settings).role == "master"
+        waker = Waker(settings)
+        waker.wake_senders()
+        waker.close()
+        took = time.monotonic() - begun
+
+        assert first.client().llen(SENDER_WAKE) == 1
+        assert 2.5 <= took < 15
+
+
+def test_sentinels_that_want_a_password_get_it(
+    servers: Servers, first: KeyValue, make_settings: MakeSettings, open_path: Path
+) -> None:
+    """It is theirs, not that of the master."""
+    options = ("--requirepass", "of the sentinels")
+    with _sentinel(servers, open_path / "sentinel", first, *options) as sentinel:
+        named = {"MAIL_REDIS_SENTINELS": sentinel.addr}
+        known = make_settings(**named, MAIL_REDIS_SENTINEL_PASSWORD="of the sentinels")
+        eventually(lambda: examine(known).role == "master", within=20)
+
+        with pytest.raises(StoreUnavailable, match=r"mymaster: 127\S+: .*authenticat"):
+            examine(make_settings(**named))
+        with pytest.raises(StoreUnavailable, match="has never heard of it"):
+            examine(msgspec.structs.replace(known, redis_sentinel_master="another"))
+
+
+def test_the_same_sentinels_in_another_order_are_the_same_installation(
+    make_settings: MakeSettings,
+) -> None:
+    """Each host may name the one beside it first, and none is told of a stranger (F-V13)."""
+    one, other = (
+        works_with(make_settings(MAIL_REDIS_SENTINELS=named)) for named in ("a:1,b:1", "b:1,a:1")
+    )
+
+    assert one == other
