@@ -75,6 +75,22 @@ def test_an_entry_becomes_a_durable_delivery_and_is_acknowledged(
     assert redis_client.llen(SENDER_WAKE) == 1
 
 
+def test_another_stream_is_read_where_the_settings_name_one(
+    build: Callable[..., Consumer], conn: db.Connection, redis_client: Any
+) -> None:
+    """MS-16: that one, and the usual one is left to others."""
+    consumer = build(Consumer, MAIL_REDIS_COMMAND_STREAM="shop:mail")
+    fields = _entry()
+    redis_client.xadd("shop:mail", fields)
+    redis_client.xadd(STREAM, _entry())
+
+    _drain(consumer)
+
+    found = conn.execute("SELECT delivery_id::text FROM deliveries").fetchall()
+    assert found == [(fields["delivery_id"],)]
+    assert redis_client.xlen(STREAM) == 1
+
+
 def test_a_template_command_is_rendered_at_intake(
     consumer: Consumer, conn: db.Connection, redis_client: Any
 ) -> None:

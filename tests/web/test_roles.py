@@ -274,6 +274,16 @@ def test_the_monitor_answers_before_postgres_is_there_and_after(
     assert processes.logs().count('"event":"store lost"') == 1
 
 
+def test_the_monitor_can_be_asked_from_its_own_host_only(processes: Roles, ports: Ports) -> None:
+    """RS-120: bound to 127.0.0.1; another address of the loopback stands for another host."""
+    processes.start("monitor")
+    answers(f"http://127.0.0.1:{ports.health}/health")
+
+    for port, path in ((ports.health, "health"), (ports.metrics, "metrics")):
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"http://127.0.0.2:{port}/{path}", timeout=5, **PLAIN)
+
+
 def test_the_monitor_says_when_redis_goes_and_when_it_returns(
     servers: Servers, processes: Roles, ports: Ports
 ) -> None:
