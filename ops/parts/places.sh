@@ -17,6 +17,7 @@ MANAGER=$CONF/service-manager
 
 STATE=$ROOT/var/lib/mailworkers
 LOGS=$ROOT/var/log/mailworkers
+SUPERVISE_LOG=$ROOT/var/log/mailworkers-supervise.log
 BACKUPS=$ROOT/var/backups/mailworkers
 
 UNITS=$ROOT/etc/systemd/system

@@ -29,7 +29,7 @@ keep_what_is_there() {
 # restore_database BACKUP: old schema away, backup in, pause on: all or nothing. Without the last line nothing is committed.
 restore_database() {
   {
-    echo 'BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;'
+    echo 'BEGIN; SET LOCAL client_min_messages = warning; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;'
     echo 'DROP SCHEMA IF EXISTS mail CASCADE;'
     pg_restore --no-owner --no-privileges --file=- "$1/database.dump" && hold_back "${1##*/}" && echo 'COMMIT;'
   } | as_client psql -X -q -v ON_ERROR_STOP=1 -o /dev/null ||

@@ -59,7 +59,7 @@ start_supervisord() {
   (
     umask 077
     as_service setsid --fork "$CURRENT/bin/python" -m mailworkers supervise
-  ) </dev/null >>"$ROOT/var/log/mailworkers-supervise.log" 2>&1
+  ) </dev/null >>"$SUPERVISE_LOG" 2>&1
   wait_until_up
 }
 

@@ -10,12 +10,15 @@ DRY_RUN=${DRY_RUN:-no}
 SURE=${SURE:-no}
 
 say() {
-  printf '%s\n' "$*"
+  local words=$*
+  if [ "$DRY_RUN" = yes ]; then words="(dry run) $words"; fi
+  printf '%s\n' "$words"
   log_operation "$*"
 }
 
+# From the moment something may be changed; a mistyped option is nobody's business.
 log_operation() {
-  [ "$DRY_RUN" = no ] && [ -w "$(dirname "$OPERATIONS_LOG")" ] || return 0
+  [ "${IS_AT_WORK:-no}" = yes ] || return 0
   printf '%s %s: %s\n' "$(date -u +%FT%TZ)" "$SPEAKER" "$*" >>"$OPERATIONS_LOG" 2>/dev/null || true
 }
 
@@ -74,6 +77,7 @@ need_root() {
 # One operation at a time; the lock goes with this process.
 take_lock() {
   [ "$DRY_RUN" = yes ] && return
+  IS_AT_WORK=yes
   [ "${OPERATION_LOCKED:-no}" = yes ] && return # by the script that called this one
   mkdir -p "${MAILWORKERS_ROOT:-}/run/lock"
   exec 9>"${MAILWORKERS_ROOT:-}/run/lock/mailworkers-operations"

@@ -2,8 +2,9 @@
 
 The base is made once by debootstrap from the machine's own package sources and kept in a cache
 outside the checkout; each run writes on an overlay above it, which goes with the run. Mounts,
-processes and network are those of three namespaces: whatever is started in there ends with them. The
-network is user-mode (slirp4netns): the inside reaches package sources and no port of this machine.
+processes and network are those of namespaces of its own: whatever is started in there ends with
+them. The network is user-mode (slirp4netns): the inside reaches package sources and no port of this
+machine.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ from tests.eventually import eventually
 PROGRAMS = ("debootstrap", "unshare", "nsenter", "slirp4netns")
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mailworkers-tests"
 _SOURCES = ("/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list")
-# In the root: the directories of this machine's package index, and the authorities it is trusted by.
+# In the root: the directories of this machine's package index, and who vouches for it.
 _INDEX = "/etc/host-index"
 _AUTHORITIES = "/etc/host-authorities.crt"
 
@@ -116,9 +117,16 @@ def debian_root(source: Path) -> Iterator[DebianRoot]:
     slirp: subprocess.Popen[bytes] | None = None
     try:
         pid = eventually(lambda: _child_of(outer.pid), within=60)
-        eventually(lambda: (directory / "upper" / "run" / "ready").exists(), within=60)
+        eventually((directory / "upper" / "run" / "ready").exists, within=60)
         slirp = subprocess.Popen(
-            ["slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback", str(pid), "tap0"],
+            [
+                "slirp4netns",
+                "--configure",
+                "--mtu=65520",
+                "--disable-host-loopback",
+                str(pid),
+                "tap0",
+            ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
