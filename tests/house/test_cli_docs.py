@@ -1,15 +1,18 @@
 """docs/cli.md says what the commands say, and nothing else."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeGuard
 
 import click
 
 from mailworkers.cli.guide import reference
 from mailworkers.cli.main import EXIT_CODES, main
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "cli.md"
 
 
 def _commands(
@@ -36,6 +39,37 @@ def test_the_page_knows_every_exit_code() -> None:
     told = re.findall(r"^\| (\d+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
 
     assert told == re.findall(r"^ +(\d+)  ", EXIT_CODES, re.MULTILINE)
+
+
+def _exits(tree: ast.AST) -> Iterator[int]:
+    """Yield every number in *tree* with which a process may end."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(attr="exit" | "_exit"), args=[told, *_]):
+                yield from filter(_is_number, map(_value, ast.walk(told)))
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(int(number))) if (
+                name.lower().startswith("exit_")
+            ):
+                yield number
+
+
+def _value(node: ast.AST) -> object:
+    return node.value if isinstance(node, ast.Constant) else None
+
+
+def _is_number(value: object) -> TypeGuard[int]:
+    return type(value) is int
+
+
+def test_every_number_a_process_ends_with_is_on_the_page() -> None:
+    """Roles, commands and what a signal ends alike."""
+    told = {int(n) for n in re.findall(r"^\| (\d+) \|", PAGE.read_text("utf-8"), re.MULTILINE)}
+    sources = sorted((ROOT / "mailworkers").rglob("*.py"))
+
+    found = {number for path in sources for number in _exits(ast.parse(path.read_text("utf-8")))}
+
+    assert found <= told
+    assert {1, 78} <= found
 
 
 def test_the_page_names_only_commands_that_there_are() -> None:

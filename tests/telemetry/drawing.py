@@ -25,12 +25,12 @@ class Line(msgspec.Struct, frozen=True):
     labels: dict[str, str]
 
 
-def draw(panel: Panel, lines: Sequence[Line]) -> str:
-    """Return *panel* with *lines* in it."""
+def draw(panel: Panel, lines: Sequence[Line], span: Point) -> str:
+    """Return *panel* with *lines* in it, from the one time of *span* to the other."""
     body = f"<p class=none>{_defaults(panel)['noValue']}</p>"
     if lines:
         kinds = {"stat": _stat, "table": _table, "state-timeline": _states, "heatmap": _heat}
-        body = kinds.get(panel["type"], _graph)(panel, lines)
+        body = kinds.get(panel["type"], _graph)(panel, lines, span)
     return f"<h3>{escape(panel['title'])}</h3>{body}"
 
 
@@ -69,12 +69,12 @@ def _words(panel: Panel, value: float) -> tuple[str, str]:
     return _number(value, _defaults(panel)["unit"]), colour
 
 
-def _stat(panel: Panel, lines: Sequence[Line]) -> str:
+def _stat(panel: Panel, lines: Sequence[Line], _span: Point) -> str:
     text, colour = _words(panel, lines[0].points[-1][1])
     return f'<p class="stat {colour}">{escape(text)}</p>'
 
 
-def _table(_panel: Panel, lines: Sequence[Line]) -> str:
+def _table(_panel: Panel, lines: Sequence[Line], _span: Point) -> str:
     rows = "".join(
         "<tr>" + "".join(f"<td>{escape(value)}</td>" for value in line.labels.values()) + "</tr>"
         for line in lines
@@ -85,12 +85,11 @@ def _table(_panel: Panel, lines: Sequence[Line]) -> str:
 class _Area:
     """The room below a panel's title, in pixels, and what is drawn there: times run across it."""
 
-    def __init__(self, panel: Panel, lines: Sequence[Line]) -> None:
+    def __init__(self, panel: Panel, span: Point) -> None:
         place = panel["gridPos"]
         self.width: float = place["w"] * CELL[0] - 24.0
         self.height: float = place["h"] * CELL[1] * 0.66
-        times = [at for line in lines for at, _ in line.points]
-        self._span = min(times), max(*times, min(times) + 1)
+        self._span = span
         self._shapes: list[str] = []
 
     def across(self, at: float) -> float:
@@ -121,9 +120,9 @@ class _Area:
         return f"<svg {size}>{''.join(self._shapes)}</svg>"
 
 
-def _states(panel: Panel, lines: Sequence[Line]) -> str:
+def _states(panel: Panel, lines: Sequence[Line], span: Point) -> str:
     """Draw a bar for each series, in the colour of its value."""
-    area = _Area(panel, lines)
+    area = _Area(panel, span)
     tall = area.height / len(lines)
     for place, line in enumerate(lines):
         for value, points in groupby(line.points, key=lambda point: point[1]):
@@ -134,10 +133,10 @@ def _states(panel: Panel, lines: Sequence[Line]) -> str:
     return area.source()
 
 
-def _heat(panel: Panel, lines: Sequence[Line]) -> str:
+def _heat(panel: Panel, lines: Sequence[Line], span: Point) -> str:
     """Draw buckets, which come accumulated, as rows whose colour is how many fell into each."""
     ordered = sorted(lines, key=lambda line: float(line.labels["le"]))
-    area = _Area(panel, lines)
+    area = _Area(panel, span)
     tall = area.height / len(lines)
     below: dict[float, float] = {}
     for place, line in enumerate(ordered):
@@ -151,13 +150,13 @@ def _heat(panel: Panel, lines: Sequence[Line]) -> str:
     return area.source()
 
 
-def _graph(panel: Panel, lines: Sequence[Line]) -> str:
+def _graph(panel: Panel, lines: Sequence[Line], span: Point) -> str:
     """Draw curves, the lines of alarms that are in sight, and a legend that names the others."""
     custom, unit = _defaults(panel)["custom"], _defaults(panel)["unit"]
     is_stacked = custom["stacking"]["mode"] == "normal"
     drawn = list(_stacked(lines) if is_stacked else [line.points for line in lines])
     top = max([value for points in drawn for _, value in points if math.isfinite(value)] or [0])
-    area = _Area(panel, lines)
+    area = _Area(panel, span)
     is_log = custom["scaleDistribution"]["type"] == "log"
     scale = _Scale(top or 1.0, area.height, is_log=is_log)
     for share in (0.0, 0.5, 1.0):

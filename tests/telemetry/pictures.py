@@ -100,11 +100,11 @@ def _page(prometheus: Prometheus, began: float, until: float) -> str:
             f"left:{place['x'] * CELL[0]}px; top:{place['y'] * CELL[1]}px;"
             f"width:{place['w'] * CELL[0] - 6}px; height:{place['h'] * CELL[1] - 6}px"
         )
-        is_row = panel["type"] == "row"
-        body = panel["title"] if is_row else draw(panel, _lines(prometheus, panel, began, until))
-        cells.append(
-            f'<section class="{"row" if is_row else "panel"}" style="{box}">{body}</section>'
-        )
+        kind, body = "row", panel["title"]
+        if panel["type"] != "row":
+            lines = _lines(prometheus, panel, began, until)
+            kind, body = "panel", draw(panel, lines, (began, until))
+        cells.append(f'<section class="{kind}" style="{box}">{body}</section>')
     return f"<!doctype html><meta charset=utf-8><style>{_STYLE}</style>{''.join(cells)}"
 
 

@@ -63,7 +63,9 @@ def test_a_bucket_shows_the_trace_of_its_last_value(tmp_path: Path, metrics: Met
     assert (ten.value, most.value) == (2, 3)
 
 
-@pytest.mark.parametrize("traceparent", [None, "", f"00-{OLD}-b7ad6b7169203331-00", "00-x-y-01"])
+@pytest.mark.parametrize(
+    "traceparent", [None, "", f"00-{OLD}-b7ad6b7169203331-00", "00-x-y-01", "x" * 80]
+)
 def test_a_trace_that_nobody_keeps_is_no_example(
     tmp_path: Path, metrics: Metrics, traceparent: str | None
 ) -> None:
