@@ -89,7 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stop_wait: timedelta
     state_dir: Path
     supervisor_socket: Path
-    environment: str
+    environment: str | None
     log_level: str
     crash_point: Order | None
     service_name: str

@@ -24,6 +24,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Report = dict[str, Any]
 
 ON_AN_INSTALLATION = "role-deaths"
+_SHORTEST = 10  # seconds
 _MARGIN = 1200  # seconds beside the load until a drill is given up
 _SHARED = (
     click.option(
@@ -36,6 +37,13 @@ _SHARED = (
     click.option("--seed", type=int, help="Repeats the commands of a drill."),
     click.option("--senders", type=click.IntRange(2, 32), default=3, show_default=True),
     servers_option,
+    click.option(
+        "--prometheus/--no-prometheus",
+        "is_observed",
+        default=True,
+        help="Try the shipped rules in a Prometheus, where there is one; without it the conditions "
+        "behind the alarms are looked at in /metrics.",
+    ),
     click.option(
         "--log",
         type=click.Path(dir_okay=False, path_type=Path),
@@ -66,7 +74,7 @@ def drill_commands() -> Iterator[click.Command]:
 def _seconds_option(drill: Drill) -> Callable[[Command], Command]:
     return click.option(
         "--seconds",
-        type=click.IntRange(drill.least, 86_400),
+        type=click.IntRange(_SHORTEST, 86_400),
         default=drill.seconds,
         show_default=True,
         help="How long it lasts.",
@@ -104,7 +112,9 @@ def _here_command(drill: Drill) -> click.Command:
 
 @click.command("all")
 @click.option(
-    "--seconds", type=click.IntRange(1, 86_400), help="How long each lasts.  [default: its own]"
+    "--seconds",
+    type=click.IntRange(_SHORTEST, 86_400),
+    help="How long each lasts.  [default: its own]",
 )
 @click.option(
     "--skip",
@@ -191,8 +201,15 @@ def _play(drill: Drill, shared: Report, session: "Session") -> Report:
 
     seed = secrets.randbelow(1_000_000) if shared["seed"] is None else shared["seed"]
     asked = Asked(
-        shared["rate"], shared["seconds"], seed, shared["senders"], str(shared["servers"])
+        shared["rate"],
+        shared["seconds"],
+        seed,
+        shared["senders"],
+        str(shared["servers"]),
+        shared["is_observed"],
     )
+    if asked.has_prometheus and asked.seconds < drill.least:
+        raise Failure(f"{drill.name}: its alarms can be judged from --seconds {drill.least} on")
     directory = new_directory()
     is_good = False
     try:

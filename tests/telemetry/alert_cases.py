@@ -36,6 +36,11 @@ def _unknown(values: str) -> dict[str, str]:
     return {**roles, 'mail_store_up{store="redis"}': "1x2200"}
 
 
+_STANDS = {
+    'mail_store_up{store="postgres"}': "1x30",
+    'mail_store_up{store="redis"}': "1x30",
+    "mail_stream_commands_lag": "0x6 5+9x24",
+}
 _QUEUED = 'mail_attempt_schedule_depth{status="queued",lane="bulk"}'
 _LATENESS = 'mail_retry_lateness_ms_bucket{le="%s"}'
 
@@ -65,6 +70,12 @@ CASES = (
         "PostgresUnreachable", "1m", 'mail_store_up{store="postgres"}', "1x2 0x10", "1x3 0x1 1x10"
     ),
     _one("RedisUnreachable", "1m", 'mail_store_up{store="redis"}', "1x2 0x10", "1x3 0x1 1x10"),
+    Case(
+        "MailIntakeStalled",
+        "2m",
+        {**_STANDS, "mail_delivery_accepted_total": "0+9x6 54x20"},
+        {**_STANDS, "mail_delivery_accepted_total": "0+9x10 90+1x20"},  # slow, and it moves
+    ),
     _one("MailBreakerOpen", "1m", "mail_relay_breakers_open", "0x1 2x10", "0x3 2x1 0x10"),
     Case(
         "MailStreamLost",

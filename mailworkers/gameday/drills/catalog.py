@@ -10,6 +10,7 @@ import msgspec
 DEPENDENCY = 60.0  # seconds within which the loss of a dependency is told
 # Whatever makes mail unavailable spends of the month's budget.
 BUDGET = frozenset({"MailErrorBudgetBurnsFast", "MailErrorBudgetBurnsSlowly"})
+# What waited is late once it goes, and mail that came meanwhile behind it.
 _LATE = frozenset({"MailAuthLate", "MailLate", "MailRetriesLate", "MailBacklogGrows"})
 
 
@@ -49,7 +50,7 @@ DRILLS = (
         seconds=90,
         least=65,
         must={"RedisUnreachable": DEPENDENCY},
-        may=BUDGET | {"MailCommandsWait"},
+        may=BUDGET | _LATE | {"MailCommandsWait"},
         goes_on=True,
     ),
     Drill(
@@ -109,8 +110,8 @@ DRILLS = (
         "waits in journal and memory. PostgreSQL may end of it; it is started when there is room.",
         seconds=90,
         least=65,
-        must={"PostgresUnreachable": DEPENDENCY},
-        may=BUDGET | _LATE | {"MailCommandsWait", "MailRoleDown"},
+        must={"MailIntakeStalled": DEPENDENCY},
+        may=BUDGET | _LATE | {"MailCommandsWait", "MailRoleDown", "PostgresUnreachable"},
         needs=(Need.ROOT, Need.MOUNT),
     ),
     Drill(
@@ -128,7 +129,7 @@ DRILLS = (
         "Run a second host in a network namespace and cut it off from both stores, not the relay.",
         "The first host must carry everything; what the second has in hand is taken back when its "
         "lease ends, and it may not send what is no longer its own when the network returns.",
-        seconds=60,
+        seconds=90,
         least=65,
         must={"PostgresUnreachable": DEPENDENCY, "RedisUnreachable": DEPENDENCY},
         may=BUDGET | _LATE | {"MailRoleDown", "MailUncertain"},

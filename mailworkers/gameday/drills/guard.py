@@ -23,13 +23,13 @@ def doubt_of(settings: Settings) -> Doubt | None:
     reasons = tuple(_reasons(settings))
     if not reasons:
         return None
-    return Doubt(reasons, f"break {settings.environment.lower() or 'production'}")
+    return Doubt(reasons, f"break {settings.environment or 'production'}".lower())
 
 
 def _reasons(settings: Settings) -> Iterator[str]:
-    name = settings.environment.lower()
-    if name and name not in _FOR_TRYING:
-        yield f"MAIL_ENVIRONMENT is {settings.environment}"
+    name = settings.environment
+    if name and name.lower() not in _FOR_TRYING:
+        yield f"MAIL_ENVIRONMENT is {name}"
     if settings.smtp_mode == "smtp" and not settings.smtp_addr.startswith(_LOCAL):
         yield f"mail leaves this machine, by {settings.smtp_addr}"
     for host in _postgres_hosts(settings):

@@ -31,7 +31,10 @@ class Alarms(Protocol):
 
 
 class Lookout:
-    """A thread that looks each second until `stop`; what it saw stays."""
+    """A thread that looks each second until `stop`; what it saw stays.
+
+    Times of `alarms` and `waiting` are seconds since the fault `began`.
+    """
 
     def __init__(self, service: Service, alarms: Alarms, session: Session) -> None:
         self._service = service
@@ -45,21 +48,21 @@ class Lookout:
         self._conn: psycopg.Connection[tuple[Any, ...]] | None = None
         self._firing: set[str] = set()
         self._parts = {"producers": 0, "stream": 0, "tables": 0}
-        self._began = time.monotonic()
+        self.began = time.monotonic()
         self.alarms: list[Alarm] = []
         self.waiting: list[tuple[float, int]] = []
         self.arrived = 0
 
     def begin_fault(self) -> None:
         """Count from now on; alarms of before are forgotten."""
-        self._began = time.monotonic()
+        self.began = time.monotonic()
         self.alarms = []
         self.waiting = []
 
     @property
     def now(self) -> float:
         """Return the seconds since the fault began."""
-        return time.monotonic() - self._began
+        return time.monotonic() - self.began
 
     @property
     def backlog(self) -> int:

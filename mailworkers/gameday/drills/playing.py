@@ -18,7 +18,7 @@ from mailworkers.embedded.server_commands import ends_with_parent
 from mailworkers.gameday.drills import needs
 from mailworkers.gameday.drills.acts import Act
 from mailworkers.gameday.drills.catalog import Drill
-from mailworkers.gameday.drills.conditions import CONDITIONS, Conditions
+from mailworkers.gameday.drills.conditions import Conditions
 from mailworkers.gameday.drills.lookout import Alarms, Lookout
 from mailworkers.gameday.drills.registry import act_of
 from mailworkers.gameday.drills.scene import Scene
@@ -37,8 +37,6 @@ from mailworkers.gameday.judging.watch import Watch
 from mailworkers.gameday.prometheus import Prometheus
 from mailworkers.gameday.service import PASSWORD, SHUTDOWN_TIMEOUT, STREAM, Service
 
-CALM = 15.0  # seconds of load before the fault: nothing may be wrong by itself
-_LEAST_AFTER = 30.0  # seconds of load after it
 _LEASE = 16.0  # holds the budgets of an attempt below, and a margin
 _LADDER = "1s,2s,2s,5s,5s,5s,10s,10s,10s,10s,10s,10s,10s"
 _SETTINGS = {
@@ -60,13 +58,25 @@ class DrillFailed(MailworkersError):  # noqa: N818  it names the condition
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """How a drill is to be done: the load in commands a second, the fault in seconds."""
+    """How a drill is to be done: *rate* commands a second, *seconds* of the fault.
+
+    The load flows for *calm* seconds before it, in which nothing may be wrong, and for *after* or a
+    tenth of the fault behind it. *is_observed*: by a Prometheus, where there is one.
+    """
 
     rate: int
     seconds: float
     seed: int
     senders: int = 3
     servers: str = "auto"
+    is_observed: bool = True
+    calm: float = 15.0
+    after: float = 30.0
+
+    @property
+    def has_prometheus(self) -> bool:
+        """Whether a Prometheus looks on."""
+        return self.is_observed and needs.has_prometheus()
 
 
 def play(drill: Drill, asked: Asked, directory: Path, session: Session) -> dict[str, Any]:
@@ -91,7 +101,7 @@ def play(drill: Drill, asked: Asked, directory: Path, session: Session) -> dict[
         service.start()
         stack.callback(act.close)  # what leans on the service ends before it
         act.started(service)
-        alarms = _alarms(drill, act, service, session, stack)
+        alarms = _alarms(drill, asked, act, service, session, stack)
         return _Course(drill, asked, act, service, session).run(alarms)
 
 
@@ -99,28 +109,32 @@ def _announce(drill: Drill, asked: Asked, session: Session) -> None:
     session.head(drill.name)
     session.tell(f"does    {drill.does}")
     session.tell(f"why     {drill.why}")
-    session.tell(
-        f"load    {asked.rate} commands a second, {CALM:g} s before, {asked.seconds:g} s of it"
-    )
+    spans = f"{asked.calm:g} s before, {asked.seconds:g} s in it"
+    session.tell(f"load    {asked.rate} commands a second: {spans}")
     must = ", ".join(f"{name} within {within:g} s" for name, within in drill.must.items())
     session.tell(f"alarms  {must or 'none may fire'}, and must be quiet afterwards")
     session.tell()
 
 
 def _alarms(
-    drill: Drill, act: Act, service: Service, session: Session, stack: contextlib.ExitStack
+    drill: Drill,
+    asked: Asked,
+    act: Act,
+    service: Service,
+    session: Session,
+    stack: contextlib.ExitStack,
 ) -> Alarms:
     """Return a Prometheus with the shipped rules, or the conditions behind the alarms."""
-    if needs.has_prometheus():
-        inside, target, address = act.observed_from(service)
+    inside, target, address = act.observed_from(service)
+    if asked.has_prometheus:
         place = service.directory / "prometheus"
         session.say("starting Prometheus with the shipped rules")
         return stack.enter_context(Prometheus(place, target, address, inside))
-    session.say(
-        "there is no Prometheus here (apt-get install prometheus): the rules are NOT tried, "
-        "only the conditions behind them, in /metrics"
-    )
-    return Conditions(service.metrics_port, drill.must.keys() & CONDITIONS.keys())
+    why = "there is no Prometheus here (apt-get install prometheus)"
+    if not asked.is_observed:
+        why = "no Prometheus is wanted"
+    session.say(f"{why}: the rules are NOT tried, only the conditions behind them, in /metrics")
+    return Conditions(target, drill.must, inside)
 
 
 class _Course:
@@ -134,8 +148,10 @@ class _Course:
         self._act = act
         self._service = service
         self._session = session
-        self._scene: Scene[Service] = Scene(service, session, asked.seconds, asked.senders)
-        self._total = CALM + asked.seconds + max(_LEAST_AFTER, asked.seconds / 10)
+        self._scene: Scene[Service] = Scene(
+            service, session, asked.seconds, asked.senders, self._begin
+        )
+        self._total = asked.calm + asked.seconds + max(asked.after, asked.seconds / 10)
         self._messages = int(asked.rate * self._total)
 
     def run(self, alarms: Alarms) -> dict[str, Any]:
@@ -147,11 +163,11 @@ class _Course:
                 listener = threading.Thread(target=self._listen, args=(load,), daemon=True)
                 listener.start()
                 self._stay_calm()
-                before, began, over = self._let_happen()
-                self._wait_for_the_end(load, began + over)
+                before, over = self._let_happen()
+                self._wait_for_the_end(load)
                 load.wait()
                 listener.join()
-            return self._report(before, over, began)
+            return self._report(before, over)
         finally:
             self._lookout.stop()
 
@@ -161,32 +177,32 @@ class _Course:
 
     def _stay_calm(self) -> None:
         self._session.say("mail flows; nothing is wrong yet")
-        self._scene.hold(CALM)
+        self._scene.hold(self._asked.calm)
         if early := self._lookout.firing():
             raise DrillFailed(f"alarms fire before anything was done: {', '.join(sorted(early))}")
         if not self._lookout.arrived:
             raise DrillFailed("no mail has arrived before anything was done")
 
-    def _let_happen(self) -> tuple[dict[str, int], float, float]:
-        """Return the processes there were, when it began, and after how long it was over."""
-        before = self._pids()
-        self._session.begin_fault()
+    def _begin(self) -> None:
         self._lookout.begin_fault()
-        began = time.monotonic()
+
+    def _let_happen(self) -> tuple[dict[str, int], float]:
+        """Return the processes there were, and after how long it was over."""
+        before = self._pids()
+        self._scene.begin()
         self._act.happen(self._scene)
-        over = time.monotonic() - began
         self._session.say("it is over: from here everything must heal by itself")
-        return before, began, over
+        return before, self._lookout.now
 
     def _pids(self) -> dict[str, int]:
         return {n: pid for n, pid in self._service.pids().items() if n != "listener"}
 
-    def _wait_for_the_end(self, load: "subprocess.Popen[str]", over_at: float) -> None:
+    def _wait_for_the_end(self, load: "subprocess.Popen[str]") -> None:
         """Return when the load is through, no backlog is left and the alarms are quiet.
 
         Waits for longer than the bars, so that what took too long is told with its time.
         """
-        deadline = over_at + 2 * max(DRAINED_WITHIN, RESOLVED_WITHIN)
+        deadline = time.monotonic() + 2 * max(DRAINED_WITHIN, RESOLVED_WITHIN)
         is_told = False
         while time.monotonic() < deadline:
             is_small = self._lookout.backlog <= self._limit
@@ -203,7 +219,7 @@ class _Course:
         """Three seconds of the load are no backlog: it always takes a moment."""
         return max(50, 3 * self._asked.rate)
 
-    def _report(self, before: dict[str, int], over: float, began: float) -> dict[str, Any]:
+    def _report(self, before: dict[str, int], over: float) -> dict[str, Any]:
         with contextlib.closing(Watch(self._service.servers.postgres_dsn)) as watch:
             self._session.say("waiting until every delivery is over")
             is_quiet = watch.wait_until_quiet(_LEASE + 90)
@@ -211,7 +227,7 @@ class _Course:
             self._act.gather(self._service)
             self._session.say("judging ledgers, tables, stream, logs and counters")
             ledgers = judge(self._places(), watch, self._scene.planned)
-        evidence = self._evidence(before, over, began, ledgers, is_quiet=is_quiet)
+        evidence = self._evidence(before, over, ledgers, is_quiet=is_quiet)
         found = judge_drill(evidence)
         return {
             "drill": self._drill.name,
@@ -231,7 +247,6 @@ class _Course:
         self,
         before: dict[str, int],
         over: float,
-        began: float,
         ledgers: Verdict,
         *,
         is_quiet: bool,
@@ -240,7 +255,7 @@ class _Course:
             over=over,
             must=self._drill.must,
             may=self._drill.may,
-            is_alarm_real=needs.has_prometheus(),
+            is_alarm_real=self._asked.has_prometheus,
             alarms=self._lookout.alarms,
             waiting=self._lookout.waiting,
             limit=self._limit,
@@ -249,7 +264,7 @@ class _Course:
             killed=frozenset(self._scene.killed),
             goes_on=self._drill.goes_on,
             arrived=[
-                line["t"] - began
+                line["t"] - self._lookout.began
                 for line in read(self._service.directory / "sink.jsonl")
                 if line["kind"] == "message"
             ],

@@ -1,6 +1,7 @@
 """Where a drill happens: the service, the ledger of faults, and how long it is to last."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -31,19 +32,32 @@ Home = TypeVar("Home", bound=Place)
 class Scene(Generic[Home]):
     """What an act has at hand; everything it does is written down before it is done."""
 
-    def __init__(self, service: Home, session: Session, seconds: float, senders: int) -> None:
+    def __init__(
+        self,
+        service: Home,
+        session: Session,
+        seconds: float,
+        senders: int,
+        begin: Callable[[], None] = lambda: None,
+    ) -> None:
         self.service = service
         self.seconds = seconds
         self.senders = senders
         self.killed: set[str] = set()
         self.planned = 0
         self._session = session
+        self._begin = begin
         self._ledger = Ledger(service.directory / "faults.jsonl")
 
     @property
     def directory(self) -> Path:
         """Return where everything of this drill lies."""
         return self.service.directory
+
+    def begin(self) -> None:
+        """Say that it goes wrong from now on: alarms and what goes on meanwhile count from here."""
+        self._session.begin_fault()
+        self._begin()
 
     def say(self, text: str) -> None:
         """Write one line into the session log."""
