@@ -22,6 +22,7 @@ from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.store import reads
 from mailworkers.adapters.store.pool import PATIENCE, Connection, Pool
 from mailworkers.adapters.store.signs import Signs, read_signs
+from mailworkers.adapters.stream_backlog import count_waiting
 from mailworkers.adapters.supervisor_files import ROLES, Slots
 from mailworkers.core.errors import StoreUnavailable
 from mailworkers.core.states import Status
@@ -183,7 +184,7 @@ class Stores:
                 return 0
             for group in self._redis.xinfo_groups(self._stream):
                 if group["name"] == stream.GROUP.encode():
-                    return int(group.get("lag") or 0)
+                    return count_waiting(self._redis, self._stream, group)
             return int(self._redis.xlen(self._stream))
         except redis.RedisError as error:
             reason = str(error).split("\n", 1)[0] or type(error).__name__

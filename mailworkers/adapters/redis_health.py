@@ -9,6 +9,7 @@ import redis
 
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.stream import GROUP, connect
+from mailworkers.adapters.stream_backlog import count_waiting
 from mailworkers.core.errors import StoreUnavailable
 
 Answer = TypeVar("Answer")
@@ -23,8 +24,8 @@ _PROBE = "mail:breaker:doctor"
 class RedisHealth(msgspec.Struct, frozen=True):
     """Facts about the server and the stream; 'unknown' where the account may not ask.
 
-    `key_type` is `stream`, `none` before the first command, or what sits there by mistake. `lag`
-    counts entries no consumer was handed; None without a group.
+    `key_type` is `stream`, `none` before the first command, or what sits there by mistake.
+    `waiting` counts entries no consumer was handed; None without a group.
     """
 
     version: str
@@ -32,7 +33,7 @@ class RedisHealth(msgspec.Struct, frozen=True):
     eviction: str
     appendonly: str
     key_type: str
-    lag: int | None = None
+    waiting: int | None = None
     pending: int | None = None
 
     @property
@@ -67,7 +68,7 @@ def examine(settings: Settings) -> RedisHealth:
             eviction=_option(client, "maxmemory-policy"),
             appendonly=_option(client, "appendonly"),
             key_type=key_type,
-            lag=group.get("lag"),
+            waiting=_allowed(lambda: _waiting(client, settings.stream, group), None),
             pending=group.get("pending"),
         )
 
@@ -114,6 +115,7 @@ def _uses(stream: str) -> list[tuple[Any, ...]]:
         ("XAUTOCLAIM", *nobody, 1000, "0-0", "COUNT", 1, "JUSTID"),
         ("XPENDING", stream, _NOBODY),
         ("XRANGE", stream, "0-1", "0-1"),
+        ("XLEN", stream),
         ("XTRIM", stream, "MINID", "0-0"),
         ("XGROUP CREATE", stream, _NOBODY, "no id"),
         ("XGROUP DELCONSUMER", *nobody),
@@ -166,6 +168,10 @@ def _option(client: Any, name: str) -> str:
     except redis.ResponseError:
         return UNKNOWN
     return str(found.get(name, UNKNOWN))
+
+
+def _waiting(client: Any, stream: str, group: dict[str, Any]) -> int | None:
+    return count_waiting(client, stream, group) if group else None
 
 
 def _group(client: Any, stream: str) -> dict[str, Any]:

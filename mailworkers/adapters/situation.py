@@ -16,6 +16,7 @@ from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.store import database_time
 from mailworkers.adapters.store.pool import PATIENCE, Pool
 from mailworkers.adapters.store.situations import read_mail
+from mailworkers.adapters.stream_backlog import count_waiting
 from mailworkers.adapters.supervisor_files import ROLES
 from mailworkers.core.errors import SchemaTooNew, StoreUnavailable
 from mailworkers.core.situations import (
@@ -94,7 +95,7 @@ def _read_stream(client: Any, name: str) -> StreamView:
             waiting, after, in_hand = int(client.xlen(name)), "-", None
         else:
             after = f"({group['last-delivered-id'].decode()}"
-            waiting, in_hand = int(group.get("lag") or 0), int(group["pending"])
+            waiting, in_hand = count_waiting(client, name, group), int(group["pending"])
         oldest = _age_ms(client, name, after) if waiting else None
     except redis.ResponseError:
         return StreamView(name)

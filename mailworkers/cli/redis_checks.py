@@ -100,4 +100,4 @@ def _stream(name: str, health: RedisHealth) -> Finding:
         return wrong("command stream", f"{name} holds a {health.key_type}", advice)
     if health.pending is None:
         return fine("command stream", f"{name}, no consumer has been there yet")
-    return fine("command stream", f"{name}, {health.lag} waiting, {health.pending} in hand")
+    return fine("command stream", f"{name}, {health.waiting} waiting, {health.pending} in hand")

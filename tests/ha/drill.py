@@ -136,6 +136,19 @@ class Drill:
         self.say(f"both standbys follow after {time.monotonic() - began:.1f} s")
         return self._pauses(began)
 
+    def switch_over(self) -> dict[str, float]:
+        """Let another host be primary, as before maintenance."""
+        before = self._cluster.primary()
+        assert before is not None
+        command = ("-c", "/etc/patroni/config.yml", "switchover", "--leader", before.name)
+        self.say(f"patronictl switchover, away from {before.name}")
+        began = time.monotonic()
+        before.run("patronictl", *command, "--force")
+        eventually(lambda: self._cluster.primary() not in (None, before), within=_LONG)
+        self._until_mail_flows(began)
+        eventually(self._cluster.is_redundant, within=_LONG)
+        return self._pauses(began)
+
     def lose_redis(self) -> dict[str, float]:
         """Kill Redis' master; start it again when another is master."""
         lost = self._cluster.master_of_redis()
@@ -172,11 +185,13 @@ class Drill:
         with self._in_the_middle():
             also = "and from the relay" if with_relay else "the relay it still reaches"
             self.say(f"cut off: {host.name} from all stores, {also}")
-            for program in host.senders:
-                self.note(program, "freeze")
             began = time.monotonic()
             for switch in switches:
                 switch.cut(host)
+            held = self._held_by(host)
+            # To the judge: so many doubts, one for each delivery the host had leased.
+            self.note("relay", "cut_sessions", cut=held)
+            self.say(f"{host.name} held {held} deliveries then")
         eventually(lambda: time.monotonic() > began + seconds, within=seconds + 5)
         for switch in switches:
             switch.mend(host)
@@ -186,6 +201,15 @@ class Drill:
         back = self.ledgers.mail(mended, math.inf, host.address_outside)[0]["t"] - mended
         self.say(f"{host.name} sends again {back:.1f} s after it was mended")
         return self._pauses(began)
+
+    def _held_by(self, host: SenderHost) -> int:
+        """Return how many deliveries *host* has leased: each may be sent once more by others."""
+        with self._cluster.connect() as conn:
+            row: Any = conn.execute(
+                "SELECT count(*) FROM mail.deliveries WHERE leased_by = ANY (%s::uuid[])",
+                [host.journals()],
+            ).fetchone()
+        return int(row[0])
 
     def _tell_who_sent(self, host: SenderHost, began: float, mended: float) -> None:
         """Say who sent while *host* was cut off; it must not when its leases have ended."""

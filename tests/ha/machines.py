@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -16,12 +17,18 @@ from typing import Any, Self
 from mailworkers.embedded.server_commands import ends_with_parent
 from tests.eventually import eventually
 
-# Ignored children are reaped by the kernel, those too that lost their parents: no zombies.
-_INIT = """
-hostname "$1"; shift
+_SET_UP = """
+hostname "$1"; init=$2; shift 2
 while [ $# -gt 0 ]; do mount --bind "$1" "$2"; shift 2; done
-trap '' CHLD
-exec sleep infinity
+exec %s -c "$init"
+"""
+# Ignored children are reaped by the kernel, those too that lost their parents: no zombies. A shell
+# cannot ignore them.
+_INIT = """
+import signal
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+while True:
+    signal.pause()
 """
 _NAMESPACES = ("--net", "--uts", "--pid", "--mount")
 
@@ -40,10 +47,10 @@ class Machine:
         """Start it, without a network but the loopback."""
         binds = [str(part) for place in self._places.items() for part in place]
         command = ["unshare", *_NAMESPACES, "--mount-proc", "--fork", "--kill-child=KILL", "--"]
-        command += ["sh", "-ec", _INIT, "init", self.name, *binds]
+        command += ["sh", "-ec", _SET_UP % sys.executable, "init", self.name, _INIT, *binds]
         self._unshare = subprocess.Popen(_dies_with_us(command), stdin=subprocess.DEVNULL)
         self.pid = eventually(lambda: _child_of(self._unshare), within=20)
-        eventually(lambda: _command_of(self.pid) == ["sleep", "infinity"], within=20)
+        eventually(lambda: _command_of(self.pid)[1:] == ["-c", _INIT], within=20)
         self.run("ip", "link", "set", "lo", "up")
 
     @property

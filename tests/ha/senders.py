@@ -42,11 +42,6 @@ class SenderHost(Machine):
         self.environ: dict[str, str] = {}
         self._supervisord: Program | None = None
 
-    @property
-    def senders(self) -> list[str]:
-        """Return the programs that send."""
-        return [f"sender-{number:02d}" for number in range(1, _SENDERS + 1)]
-
     def install(self, hosts: Path) -> None:
         """Write its settings: `sender.env` and what makes a test short."""
         self.directory.mkdir()
@@ -74,10 +69,13 @@ class SenderHost(Machine):
         """Start a program of ours there."""
         return self.start(log, sys.executable, *command, env=self.environ, **options)
 
+    def journals(self) -> list[str]:
+        """Return the holders of this host's leases: its journals."""
+        return [path.stem for path in (self.directory / "state" / "journals").glob("*.journal")]
+
     def metrics(self) -> str:
         """Return what its monitor shows."""
-        code = "import urllib.request as u;print(u.urlopen('http://127.0.0.1:9094/metrics').read().decode())"
-        return self.run(sys.executable, "-c", code)
+        return self.run(sys.executable, "-c", _SHOW)
 
     def lives(self) -> list[str]:
         """Return the lines of supervisord's log that tell of an end nobody ordered."""
@@ -85,4 +83,8 @@ class SenderHost(Machine):
         return [line for line in log.splitlines() if "exited:" in line or "FATAL" in line]
 
 
+_SHOW = """
+import urllib.request
+print(urllib.request.urlopen("http://127.0.0.1:9094/metrics").read().decode())
+"""
 _MAILWORKERS = (sys.executable, "-m", "mailworkers")

@@ -41,6 +41,8 @@ def test_hosts_fail_one_after_the_other_and_no_accepted_mail_is_lost(cluster: Cl
             drill.calm()
             drill.lose_the_primary()
             drill.calm()
+            drill.switch_over()
+            drill.calm()
             drill.split(cluster.senders["sender2"], SPLIT)
             drill.calm()
             drill.split(cluster.senders["sender2"], SHORT_SPLIT, with_relay=True)

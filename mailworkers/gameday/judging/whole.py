@@ -92,9 +92,14 @@ class Whole:
         with redis.Redis(unix_socket_path=self.places.redis_socket) as client:
             stream: Any = client
             self.pending = [
-                (group["name"].decode(), group["pending"], group.get("lag"))
+                (group["name"].decode(), group["pending"], self._unread(stream, group))
                 for group in stream.xinfo_groups(self.places.stream)
             ]
+
+    def _unread(self, stream: Any, group: dict[str, Any]) -> int:
+        """Return how many entries a group has not read; Redis' own `lag` errs after a failover."""
+        after = f"({group['last-delivered-id'].decode()}"
+        return len(stream.xrange(self.places.stream, after, count=1000))
 
     # Refused commands.
 

@@ -139,6 +139,24 @@ def test_sentinels_lead_to_the_new_master(
             assert _left(second) == 0
 
 
+def test_a_master_that_miscounts_what_was_read_raises_no_alarm(
+    first: KeyValue, make_settings: MakeSettings
+) -> None:
+    """A replica is not told how many entries a group has read; promoted, it counts them anew."""
+    client = first.client()
+    settings = make_settings(MAIL_REDIS_MASTER_ADDR=first.addr)
+    with running(Consumer, settings) as turn:
+        _put(first, 5)
+        eventually(lambda: turn() or _left(first) == 0, within=20)
+    group = client.xinfo_groups(STREAM)[0]
+    client.xgroup_setid(STREAM, GROUP, group["last-delivered-id"], entries_read=1)
+    assert client.xinfo_groups(STREAM)[0]["lag"] == 4
+
+    assert examine(settings).waiting == 0
+    _put(first, 2)
+    assert 0 < (examine(settings).waiting or 0) <= client.xlen(STREAM)
+
+
 def test_a_sentinel_that_says_nothing_is_passed_over_soon(
     servers: Servers, first: KeyValue, make_settings: MakeSettings, open_path: Path
 ) -> None:
