@@ -68,6 +68,10 @@ class ApiClient:
         """Send *body* to *path* as JSON; return the answer."""
         return self._ask("POST", path, kind, (), body, headers)
 
+    def post_for_bytes(self, path: str, body: object, parameters: Parameters = ()) -> bytes:
+        """Send *body* to *path* as JSON; return the answer as it is."""
+        return self._send("POST", path, parameters, body)
+
     def put(self, path: str, kind: type[Answer], body: object) -> Answer:
         """Put *body* at *path* as JSON; return the answer."""
         return self._ask("PUT", path, kind, (), body)
@@ -85,6 +89,21 @@ class ApiClient:
         body: object = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
+        answer = self._send(method, path, parameters, body, headers)
+        try:
+            return msgspec.json.decode(answer, type=kind)
+        except msgspec.MsgspecError:
+            reason = "it answered something else than this command understands"
+            raise ApiUnavailable(self.url, reason) from None
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        parameters: Parameters,
+        body: object,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
         given = [(name, _text(value)) for name, value in parameters if value is not None]
         target = f"{self._path}{path}" + (f"?{urlencode(given)}" if given else "")
         sent = {**self._headers, **(headers or {})}
@@ -95,11 +114,7 @@ class ApiClient:
         status, answer = self._exchange(method, target, content, sent)
         if status >= http.client.BAD_REQUEST:
             raise self._refusal(status, answer)
-        try:
-            return msgspec.json.decode(answer, type=kind)
-        except msgspec.MsgspecError:
-            reason = "it answered something else than this command understands"
-            raise ApiUnavailable(self.url, reason) from None
+        return answer
 
     def _exchange(
         self, method: str, target: str, content: bytes | None, headers: Mapping[str, str]

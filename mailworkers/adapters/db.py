@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from mailworkers.adapters.primaries import Watched, connect_primary, each_host
 from mailworkers.adapters.sqlstates import (
@@ -97,12 +97,7 @@ def connect(dsn: str, *, application: str = "mailworkers") -> Connection:
 
 def connection_parameters(dsn: str, application: str) -> dict[str, Any]:
     """Return *dsn* as libpq parameters, with our defaults below it and our session settings."""
-    try:
-        # Some drivers take search_path in the DSN; libpq does not, and ours is fixed.
-        given = conninfo_to_dict(re.sub(r"(?<=[?&])search_path=[^&]*&?", "", dsn))
-    except psycopg.ProgrammingError:
-        # The driver's text would repeat the DSN, password included.
-        raise ConfigError("MAIL_POSTGRES_PRIMARY_DSN is not a libpq connection string") from None
+    given = _parameters_in(dsn)
     options = f"{given.pop('options', '') or ''} {_SESSION_SETTINGS}".strip()
     has_several_hosts = len(each_host(given)) > 1
     return {
@@ -111,6 +106,28 @@ def connection_parameters(dsn: str, application: str) -> dict[str, Any]:
         "application_name": application,
         **given,
         "options": options,
+    }
+
+
+def _parameters_in(dsn: str) -> dict[str, Any]:
+    try:
+        # Some drivers take search_path in the DSN; libpq does not, and ours is fixed.
+        return conninfo_to_dict(re.sub(r"(?<=[?&])search_path=[^&]*&?", "", dsn))
+    except psycopg.ProgrammingError:
+        # The driver's text would repeat the DSN, password included.
+        raise ConfigError("MAIL_POSTGRES_PRIMARY_DSN is not a libpq connection string") from None
+
+
+def libpq_variables(dsn: str) -> dict[str, str]:
+    """Return the environment variables by which PostgreSQL's own programs connect as *dsn* says.
+
+    A DSN in a command line could be read by everybody on the host, password included.
+    """
+    options = psycopg.pq.Conninfo.parse(make_conninfo(**_parameters_in(dsn)).encode())
+    return {
+        option.envvar.decode(): option.val.decode()
+        for option in options
+        if option.envvar and option.val is not None
     }
 
 

@@ -75,11 +75,12 @@ def reinject(
     *,
     actor: str,
     reason: str,
+    is_dry: bool = False,
 ) -> Reinjection | None:
     """Judge a refused entry again and accept it if nothing speaks against it; None: no such entry.
 
     Replaying it twice, or by two at once, gives the same delivery. What is refused again stays as
-    it is, and nothing is recorded.
+    it is, and nothing is recorded. A dry run does the same and takes it back.
     """
     entry = find_malformed(conn, malformed_id)
     if entry is None:
@@ -97,7 +98,8 @@ def reinject(
     prepared = intake.prepare(command)
 
     def work() -> _Held | None:
-        return _accept(conn, entry, prepared, actor=actor, reason=reason)
+        with conn.transaction(force_rollback=is_dry):
+            return _accept(conn, entry, prepared, actor=actor, reason=reason)
 
     done = db.run_transaction(conn, work)
     now = find_malformed(conn, malformed_id)

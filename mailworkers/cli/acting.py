@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mailworkers.adapters.db import Connection
 
 LONGEST_REASON = 500
+DRY_RUN = "dry run"  # in the place of a reason, where one has to be given and nothing keeps it
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -23,8 +24,12 @@ def actor() -> str:
         return f"cli:uid {os.getuid()}"
 
 
-def check_reason(_context: click.Context, _option: click.Parameter, reason: str) -> str:
-    """Return *reason* when it is one line that the audit trail can keep."""
+def check_reason(context: click.Context, option: click.Parameter, reason: str | None) -> str:
+    """Return *reason* when it is one line that the audit trail can keep; "" for a dry run."""
+    if reason is None:
+        if context.params.get("is_dry"):
+            return ""
+        raise click.MissingParameter(ctx=context, param=option)
     if not 0 < len(reason) <= LONGEST_REASON or not reason.isprintable():
         raise click.BadParameter(f"write one line of 1 to {LONGEST_REASON} characters")
     return reason
@@ -41,11 +46,25 @@ def reason_option(command: Command) -> Command:
     )(command)
 
 
-def dry_option(command: Command) -> Command:
-    """Give *command* the option `--dry-run`, argument `is_dry`."""
-    return click.option(
-        "--dry-run", "is_dry", is_flag=True, help="Only show what it is about; change nothing."
-    )(command)
+def dry_options(command: Command) -> Command:
+    """Give *command* `--dry-run`, argument `is_dry`, and `--reason`, which a dry run does not want.
+
+    Before anything is done *reason* is "" for a dry run only.
+    """
+    dry = click.option(
+        "--dry-run",
+        "is_dry",
+        is_flag=True,
+        is_eager=True,
+        help="Only show what it is about; change nothing.",
+    )
+    reason = click.option(
+        "--reason",
+        metavar="TEXT",
+        callback=check_reason,
+        help="Why; stands in the audit trail.  [required without --dry-run]",
+    )
+    return reason(dry(command))
 
 
 def yes_option(command: Command) -> Command:

@@ -95,13 +95,15 @@ class HostVerbs(HostStores):
         return {name.decode("utf-8", "replace"): value.decode("utf-8", "replace")
                 for name, value in fields.items()}  # fmt: skip
 
-    def replay_malformed(self, number: int, reason: str) -> Taken | None:
+    def replay_malformed(self, number: int, reason: str, *, is_dry: bool) -> Taken | None:
         """Judge a refused entry again, and accept it if nothing speaks against it."""
         intake, sources = intake_of(self._conn, self._settings), self._settings.sources
-        done = reinject(self._conn, intake, sources, number, actor=actor(), reason=reason)
+        done = reinject(
+            self._conn, intake, sources, number, actor=actor(), reason=reason, is_dry=is_dry
+        )
         if done is None:
             return None
-        self._wake(done.source, done.status)
+        self._wake(done.source, "" if is_dry else done.status)
         if done.delivery_id is None:
             return _not_taken(done)
         return Taken(done.delivery_id, is_new=bool(done.status))

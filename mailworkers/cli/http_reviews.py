@@ -9,6 +9,7 @@ import msgspec
 from mailworkers.adapters.store.dead_letters import DeadLetter, DeadLetterFilter
 from mailworkers.adapters.store.malformed import MalformedCommand, MalformedFilter
 from mailworkers.adapters.store.replays import Replay, ReplayPlan
+from mailworkers.cli.acting import DRY_RUN
 from mailworkers.cli.http_pages import HttpPages, Page, milliseconds, or_none
 from mailworkers.core.errors import ApiRefused
 
@@ -53,7 +54,7 @@ class HttpReviews(HttpPages):
         self, wanted: DeadLetterFilter, rate: float, expires_at: datetime | None, reason: str
     ) -> ReplayPlan:
         """Return what a replay would do; nothing is changed."""
-        body = _order(wanted, rate, expires_at, reason) | {"dry_run": True}
+        body = _order(wanted, rate, expires_at, reason or DRY_RUN) | {"dry_run": True}
         return self._client.post("/dead-letters:replay", _Ordered, body).plan
 
     def order_replay(

@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 
 from mailworkers.adapters.store.malformed import MalformedCommand
+from mailworkers.cli.acting import DRY_RUN
 from mailworkers.cli.http_pages import HttpPages, milliseconds, or_none
 from mailworkers.cli.operations import Clone, Done, Taken
 from mailworkers.core.errors import ApiRefused
@@ -82,9 +83,12 @@ class HttpVerbs(HttpPages):
         found = self.find(f"/malformed-commands/{number}", _Detail)
         return None if found is None else found.command
 
-    def replay_malformed(self, number: int, reason: str) -> Taken | None:
+    def replay_malformed(self, number: int, reason: str, *, is_dry: bool) -> Taken | None:
         """Judge a refused entry again, and accept it if nothing speaks against it."""
-        path, body = f"/malformed-commands/{number}/replay", {"reason": reason}
+        path = f"/malformed-commands/{number}/replay"
+        body: dict[str, Any] = {"reason": reason or DRY_RUN}
+        if is_dry:
+            body["dry_run"] = True
         try:
             taken = or_none(lambda: self._client.post(path, _Taken, body))
         except ApiRefused as error:

@@ -80,6 +80,10 @@ class Program(click.Group):
         """Run the command; our own errors become lines and exit codes."""
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            if error.option_name != "--api":
+                raise
+            raise click.UsageError(_only_here(ctx.invoked_subcommand), error.ctx) from error
         except (ConfigError, SchemaTooNew) as error:
             raise Misconfigured(str(error)) from error
         except StoreUnavailable as error:
@@ -90,6 +94,20 @@ class Program(click.Group):
             raise Failure(next_step(error)) from error
         except MailworkersError as error:
             raise Failure(str(error)) from error
+
+
+# What elsewhere helps instead of a command that is about its host.
+_INSTEAD = {
+    "tokens": "so that no token can make another, they are made there",
+    "templates": "it reads the files there; `mailworkers templates list` shows what the API serves",
+    "doctor": "it tries what the host reaches; `mailworkers status` says what the API sees",
+    "config": "it shows the settings there; `mailworkers status` says what works with them",
+}
+
+
+def _only_here(command: str | None) -> str:
+    instead = _INSTEAD.get(command or "", "it is about the processes and files there")
+    return f"this one does not work through the API but on a host of the installation: {instead}"
 
 
 def _import(place: str) -> click.Command:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from mailworkers.cli.acting import reason_option, yes_option
+from mailworkers.cli.acting import dry_options, yes_option
 from mailworkers.cli.completion import complete_source
 from mailworkers.cli.composing import parse_when
 from mailworkers.cli.output import (
@@ -118,22 +118,22 @@ def show(*, number: int, has_content: bool, as_json: bool) -> None:
 
 @malformed.command()
 @click.argument("number", type=click.IntRange(1))
-@reason_option
+@dry_options
 @yes_option
 @api_option
 @json_option
-def replay(*, number: int, reason: str, is_sure: bool, as_json: bool) -> None:
+def replay(*, number: int, reason: str, is_dry: bool, is_sure: bool, as_json: bool) -> None:
     """Judge one refused entry again, and accept it if nothing speaks against it any more.
 
     Replaying it twice sends it once. Exit code 1 when it is refused again, was too large to be
     kept, or is of auth mail.
     """
     with operations("malformed replay") as reached:
-        if not is_sure:
+        if not is_sure and not is_dry:
             found = reached.find_malformed(number) or _unknown(number)
             click.echo(f"{found.failure_code}: {printable(found.detail)}", err=True)
             click.confirm("have it judged again?", abort=True, err=True)
-        done = reached.replay_malformed(number, reason) or _unknown(number)
+        done = reached.replay_malformed(number, reason, is_dry=is_dry) or _unknown(number)
     if as_json:
         outcome = ("accepted" if done.is_new else "repeated") if done.delivery_id else None
         print_json(
@@ -142,13 +142,15 @@ def replay(*, number: int, reason: str, is_sure: bool, as_json: bool) -> None:
                 "delivery_id": done.delivery_id,
                 "outcome": outcome,
                 "reason": done.reason,
+                "dry_run": is_dry,
             }
         )
     if done.delivery_id is None:
         raise click.ClickException(f"nothing was changed: {done.words}")
     if not as_json:
         before = "" if done.is_new else ", as it was before"
-        click.echo(f"{number} is delivery {done.delivery_id}{before}")
+        verb = "would be" if is_dry and done.is_new else "is"
+        click.echo(f"{number} {verb} delivery {done.delivery_id}{before}")
 
 
 def _unknown(number: int) -> NoReturn:

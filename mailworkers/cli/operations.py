@@ -122,8 +122,11 @@ class Operations(Protocol):
     def read_malformed(self, number: int) -> dict[str, str] | None:
         """Return what stood in a refused entry, None where it was not kept."""
 
-    def replay_malformed(self, number: int, reason: str) -> Taken | None:
-        """Judge a refused entry again, and accept it if nothing speaks against it."""
+    def replay_malformed(self, number: int, reason: str, *, is_dry: bool) -> Taken | None:
+        """Judge a refused entry again, and accept it if nothing speaks against it.
+
+        A dry run says what would become of it.
+        """
 
     def list_pauses(self) -> list[Pause]:
         """Return the pauses that hold now, oldest first."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mailworkers.cli.acting import dry_option, reason_option
+from mailworkers.cli.acting import dry_options, reason_option
 from mailworkers.cli.completion import complete_source
 from mailworkers.cli.composing import parse_when
 from mailworkers.cli.output import json_option, local_time, print_json, short_time
@@ -58,8 +58,7 @@ def pause(
 @click.command()
 @click.argument("pause_ids", nargs=-1, type=int, metavar="[PAUSE_ID]...")
 @click.option("--all", "is_all", is_flag=True, help="End every pause.")
-@reason_option
-@dry_option
+@dry_options
 @api_option
 @json_option
 def resume(

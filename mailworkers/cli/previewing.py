@@ -3,11 +3,11 @@
 import email
 import email.policy
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from html import escape
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -19,10 +19,13 @@ from mailworkers.adapters.settings import Settings, load
 from mailworkers.cli.commands import JUDGING, UNUSED
 from mailworkers.cli.main import Failure
 from mailworkers.core.addresses import domain, parse_mailbox
-from mailworkers.core.deliveries import NewDelivery
 from mailworkers.core.refusals import Refusal, Refused
 from mailworkers.core.strictjson import parse
 
+if TYPE_CHECKING:
+    from mailworkers.cli.remote_templates import RemoteCatalog, RemoteTemplate
+
+Given = IO[bytes] | None
 HEADERS = (
     *("From", "Reply-To", "Subject", "Auto-Submitted", "Precedence"),
     *("List-Id", "List-Unsubscribe", "List-Unsubscribe-Post"),
@@ -40,7 +43,7 @@ class Preview(msgspec.Struct, frozen=True):
 
 
 def make_previews(
-    catalog: Catalog, template_id: str, locales: list[str], given: IO[bytes] | None
+    catalog: Catalog, template_id: str, locales: list[str], given: Given
 ) -> list[Preview]:
     """Return the message of a template in each of *locales*; Failure says why one is refused.
 
@@ -55,7 +58,24 @@ def make_previews(
         result = previewer.compose(template_id, locale, variables, samples=True)
         if isinstance(result, Refusal):
             raise Failure(f"{template_id} in {locale} would be refused: {result.detail}")
-        made.append(_preview(result, now))
+        ends = result.expires_at - now if result.expires_at is not None else None
+        name = f"{result.template_id} {result.template_version}"
+        made.append(_preview(result.mime, name, result.locale or "", result.lane.label, ends))
+    return made
+
+
+def fetch_previews(
+    catalog: "RemoteCatalog", template: "RemoteTemplate", locales: list[str | None], given: Given
+) -> list[Preview]:
+    """Return what *template* of the API's *catalog* makes in *locales*; None is its default."""
+    variables = _read(given)
+    lasts = template.expires_after_ms
+    ends = timedelta(milliseconds=lasts) if lasts is not None else None
+    made = []
+    for locale in locales:
+        found = catalog.preview(template.template_id, locale, variables)
+        name = f"{template.template_id} {found.version}"
+        made.append(_preview(found.mime, name, found.locale, found.lane, ends))
     return made
 
 
@@ -71,7 +91,7 @@ def _settings(catalog: Catalog) -> Settings:
     return msgspec.structs.replace(settings, smtp_from_allowed=allowed)
 
 
-def _read(given: IO[bytes] | None) -> dict[str, Any]:
+def _read(given: Given) -> dict[str, Any]:
     if given is None:
         return {}
     try:
@@ -83,23 +103,24 @@ def _read(given: IO[bytes] | None) -> dict[str, Any]:
     return variables
 
 
-def _preview(delivery: NewDelivery, now: datetime) -> Preview:
-    message = email.message_from_bytes(delivery.mime, policy=email.policy.default)
+def _preview(
+    mime: bytes, template: str, locale: str, lane: str, expires_in: timedelta | None
+) -> Preview:
+    message = email.message_from_bytes(mime, policy=email.policy.default)
     assert isinstance(message, EmailMessage)  # noqa: S101  what this policy makes
     text, html = (_part(message, kind) for kind in ("plain", "html"))
-    expires_in = delivery.expires_at - now if delivery.expires_at is not None else None
     facts = {
-        "template": f"{delivery.template_id} {delivery.template_version}",
-        "locale": delivery.locale,
+        "template": template,
+        "locale": locale,
         **{name: str(message[name]) for name in HEADERS if message[name] is not None},
-        "lane": delivery.lane.label,
+        "lane": lane,
         "expires after": str(expires_in) if expires_in is not None else None,
         "subject characters": len(str(message["Subject"])),
-        "message bytes": len(delivery.mime),
+        "message bytes": len(mime),
         "html bytes": len(html.encode()),
         "text bytes": len(text.encode()),
     }
-    return Preview(f"{delivery.template_id}.{delivery.locale}", delivery.mime, text, html, facts)
+    return Preview(f"{template.partition(' ')[0]}.{locale}", mime, text, html, facts)
 
 
 def _part(message: EmailMessage, kind: str) -> str:

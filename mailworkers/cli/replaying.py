@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from mailworkers.cli.acting import reason_option, yes_option
+from mailworkers.cli.acting import dry_options, reason_option, yes_option
 from mailworkers.cli.composing import parse_when
 from mailworkers.cli.letter_options import filter_of, wanted_options
 from mailworkers.cli.output import json_option, print_json, short_time
@@ -42,8 +42,7 @@ _wait_option = click.option(
     help="How many a second.",
 )
 @click.option("--expires-at", metavar="WHEN", help="Instead of their own end; +2h, or a time.")
-@click.option("--dry-run", "is_dry", is_flag=True, help="Only count.")
-@reason_option
+@dry_options
 @yes_option
 @_wait_option
 @api_option

@@ -59,6 +59,13 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
             "configuration:config",
             "Show the settings in force, secrets masked; exit 78 when they cannot work.",
         ),
+        "shell": (
+            "shell:shell",
+            (
+                "Open a shell, or run COMMAND, with the settings in force, for what no command of "
+                "ours does."
+            ),
+        ),
         "tokens": ("tokens:tokens", "Make, see and revoke the tokens of the internal API."),
         "completion": ("completion:completion", "Print what makes a shell complete our commands."),
     },

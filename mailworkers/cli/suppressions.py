@@ -7,7 +7,13 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from mailworkers.cli.acting import LONGEST_REASON, dry_option, reason_option, yes_option
+from mailworkers.cli.acting import (
+    DRY_RUN,
+    LONGEST_REASON,
+    dry_options,
+    reason_option,
+    yes_option,
+)
 from mailworkers.cli.completion import complete_source
 from mailworkers.cli.composing import canonical_of, parse_when
 from mailworkers.cli.output import json_option, print_json, printable, progress, short_time
@@ -88,8 +94,7 @@ def add(
 @suppressions.command()
 @click.argument("addresses", nargs=-1, required=True, metavar="ADDRESS...")
 @_scope_option
-@reason_option
-@dry_option
+@dry_options
 @yes_option
 @api_option
 @json_option
@@ -135,8 +140,7 @@ def remove(
 
 @suppressions.command("import")
 @click.argument("file", type=click.File("r", encoding="utf-8-sig"))
-@reason_option
-@dry_option
+@dry_options
 @yes_option
 @api_option
 @json_option
@@ -146,7 +150,7 @@ def import_(*, file: IO[str], reason: str, is_dry: bool, is_sure: bool, as_json:
     Its header names the columns: `address`, and if wanted `scope`, `reason` and `expires_at`; what
     `export` writes can be read back. One bad line and nothing is changed.
     """
-    listings = _read(file, reason)
+    listings = _read(file, reason or DRY_RUN)
     if is_dry and as_json:
         print_json({"would_put": listings})
         return

@@ -3,19 +3,23 @@
 import os
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from mailworkers.cli.completion import complete_template
 from mailworkers.cli.main import Failure
 from mailworkers.cli.output import json_option, print_facts, print_json, printable
+from mailworkers.cli.reaching import api_option, api_url, read_token
 from mailworkers.cli.tables import print_table
 
 if TYPE_CHECKING:
     from mailworkers.adapters.catalog import Catalog, CatalogTemplate
     from mailworkers.cli.previewing import Preview
+    from mailworkers.cli.remote_templates import RemoteCatalog
 
 EXIT_CONFIG = 78
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
@@ -29,26 +33,27 @@ def templates() -> None:
     """Look at the templates, check them, see what they make.
 
     The catalog is that of MAIL_TEMPLATE_DIR, or the one that comes with mailworkers. No store and
-    no relay is needed.
+    no relay is needed. With --api it is the one that the API serves, unless --dir names another.
     """
 
 
 @templates.command(name="list")
 @directory_option
+@api_option
 @json_option
 def list_(*, directory: Path | None, as_json: bool) -> None:
     """Show every template: its languages, its kind of mail and its variables.
 
     Variables without an asterisk may be left out.
     """
-    found = _load(directory).templates.values()
+    found = _list(directory)
     if as_json:
-        print_json([_facts(template) for template in found])
+        print_json(found)
         return
     columns = ("template", "languages", "lane", "variables", "what it is for")
     print_table(
         columns,
-        [_row(template) for template in found],
+        map(_row, found),
         whole=("template",),
         wrapped=("what it is for",),
         spare=("lane",),
@@ -92,6 +97,7 @@ def check(*, directory: Path | None, as_json: bool) -> None:
 @click.option("--output", type=DIRECTORY, help="Write pages, texts, messages and an index there.")
 @click.option("--browser", is_flag=True, help="Show all of it in the browser.")
 @directory_option
+@api_option
 @json_option
 def preview(*, template_id: str, every: bool, as_json: bool, **options: Any) -> None:
     """Make the message of a template, as intake makes it, and show it.
@@ -103,16 +109,11 @@ def preview(*, template_id: str, every: bool, as_json: bool, **options: Any) -> 
     mailworkers templates preview welcome --all
     mailworkers templates preview receipt --locale de --variables order.json --browser
     """
-    from mailworkers.cli.previewing import make_previews, write_previews
+    from mailworkers.cli.previewing import write_previews
 
-    catalog = _load(options["directory"])
-    if template_id not in catalog.templates:
-        known = ", ".join(catalog.templates)
-        raise click.UsageError(f"there is no template {template_id!r}; there are: {known}")
-    locales = [options["locale"] or catalog.default_locale]
-    if every:
-        locales = list(catalog.templates[template_id].pages)
-    previews = make_previews(catalog, template_id, locales, options["variables"])
+    previews = _make(
+        template_id, options["locale"], options["variables"], options["directory"], every=every
+    )
     target = options["output"]
     if options["browser"] and target is None:
         target = Path(tempfile.mkdtemp(prefix="mailworkers-preview-"))
@@ -120,6 +121,64 @@ def preview(*, template_id: str, every: bool, as_json: bool, **options: Any) -> 
     _show(previews, files, as_json=as_json)
     if options["browser"] and click.launch(files[-1].as_uri()) != 0:
         raise Failure(f"no browser could be started; the page is {files[-1]}")
+
+
+def _list(directory: Path | None) -> list[dict[str, Any]]:
+    """Return the facts of every template, of the files here or of what the API serves."""
+    with _remote(directory) as remote:
+        if remote is not None:
+            from mailworkers.cli.remote_templates import facts_of
+
+            return [facts_of(template) for template in remote.all()]
+    return [_facts(template) for template in _load(directory).templates.values()]
+
+
+def _make(
+    template_id: str,
+    locale: str | None,
+    given: IO[bytes] | None,
+    directory: Path | None,
+    *,
+    every: bool,
+) -> "list[Preview]":
+    """Return the previews that are asked for, of the files here or of what the API serves."""
+    from mailworkers.cli.previewing import fetch_previews, make_previews
+
+    with _remote(directory) as remote:
+        if remote is not None:
+            template = remote.find(template_id) or _unknown(
+                template_id, [one.template_id for one in remote.all()]
+            )
+            return fetch_previews(
+                remote, template, list(template.locales) if every else [locale], given
+            )
+    catalog = _load(directory)
+    if template_id not in catalog.templates:
+        _unknown(template_id, catalog.templates)
+    locales = (
+        list(catalog.templates[template_id].pages) if every else [locale or catalog.default_locale]
+    )
+    return make_previews(catalog, template_id, locales, given)
+
+
+def _unknown(template_id: str, known: Iterable[str]) -> NoReturn:
+    raise click.UsageError(f"there is no template {template_id!r}; there are: {', '.join(known)}")
+
+
+@contextmanager
+def _remote(directory: Path | None) -> "Iterator[RemoteCatalog | None]":
+    """Yield the catalog of the API that is to be asked; None: the files here are meant."""
+    url = api_url() if directory is None else None
+    if url is None:
+        yield None
+        return
+    from mailworkers.cli.remote_templates import RemoteCatalog
+
+    catalog = RemoteCatalog(url, read_token())
+    try:
+        yield catalog
+    finally:
+        catalog.close()
 
 
 def _show(previews: "list[Preview]", files: list[Path], *, as_json: bool) -> None:
@@ -153,15 +212,14 @@ def _load(directory: Path | None) -> "Catalog":
     return Catalog.load(_place(directory))
 
 
-def _row(template: "CatalogTemplate") -> tuple[str, ...]:
-    variables = template.contract.variables.items()
-    lane = template.contract.mail.lane
+def _row(facts: dict[str, Any]) -> tuple[str, ...]:
+    variables = facts["variables"].items()
     return (
-        template.template_id,
-        " ".join(template.pages),
-        lane.label if lane is not None else "",
-        " ".join(f"{name}{'*' if variable.is_required else ''}" for name, variable in variables),
-        template.contract.description,
+        facts["template_id"],
+        " ".join(facts["locales"]),
+        facts["lane"] or "",
+        " ".join(f"{name}{'*' if variable['is_required'] else ''}" for name, variable in variables),
+        facts["description"],
     )
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import click
 
-from mailworkers.cli.acting import actor, connected, dry_option, reason_option, yes_option
+from mailworkers.cli.acting import actor, connected, dry_options, reason_option, yes_option
 from mailworkers.cli.composing import parse_when
 from mailworkers.cli.output import json_option, local_time, print_json
 from mailworkers.cli.tables import print_table
@@ -87,8 +87,7 @@ def list_(*, as_json: bool) -> None:
 
 @tokens.command()
 @click.argument("name")
-@reason_option
-@dry_option
+@dry_options
 @yes_option
 @json_option
 def revoke(*, name: str, reason: str, is_dry: bool, is_sure: bool, as_json: bool) -> None:

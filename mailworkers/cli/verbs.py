@@ -10,7 +10,7 @@ from uuid import UUID
 
 import click
 
-from mailworkers.cli.acting import dry_option, reason_option, yes_option
+from mailworkers.cli.acting import dry_options, yes_option
 from mailworkers.cli.composing import parse_when
 from mailworkers.cli.histories import unknown
 from mailworkers.cli.output import json_option, print_json, printable
@@ -29,8 +29,7 @@ def _verb(command: Command) -> Command:
         json_option,
         api_option,
         yes_option,
-        dry_option,
-        reason_option,
+        dry_options,
         click.argument("delivery_id", type=click.UUID),
     ):
         command = decorate(command)

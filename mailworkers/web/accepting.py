@@ -105,10 +105,13 @@ class Acceptor:
         sources: Mapping[str, SourceKind],
         actor: str,
         reason: str,
+        is_dry: bool,
     ) -> Reinjection | None:
         """Take in an entry that was refused; count it, and wake whoever has work by it."""
-        done = reinject(conn, self._intake, sources, malformed_id, actor=actor, reason=reason)
-        if done is not None and done.status:
+        done = reinject(
+            conn, self._intake, sources, malformed_id, actor=actor, reason=reason, is_dry=is_dry
+        )
+        if done is not None and done.status and not is_dry:
             self._telemetry.command_accepted(done.source, done.status)
             self._bell.ring({done.status})
         return done

@@ -20,7 +20,7 @@ from mailworkers.adapters.store.operator_actions import record_action
 from mailworkers.adapters.store.pool import Connection
 from mailworkers.core.commands import SourceKind
 from mailworkers.core.refusals import FailureCode, Refused
-from mailworkers.web.answers import ReasonRequest
+from mailworkers.web.answers import Reason
 from mailworkers.web.backend import backend_of
 from mailworkers.web.cursors import read_numbered_cursor, write_numbered_cursor
 from mailworkers.web.dead_letters import From, Until
@@ -62,12 +62,23 @@ class MalformedDetail(msgspec.Struct, frozen=True):
     fields: dict[str, str] | None
 
 
+class ReplayEntryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why an entry is taken in after all; `dry_run`: only say what would become of it."""
+
+    reason: Reason
+    dry_run: bool = False
+
+
 class ReplayedCommand(msgspec.Struct, frozen=True):
-    """A refused entry that is a delivery now; `repeated`: it was one before."""
+    """A refused entry that is a delivery now; `repeated`: it was one before.
+
+    After a dry run nothing was changed, and it would be.
+    """
 
     malformed_id: int
     delivery_id: UUID
     outcome: Literal["accepted", "repeated"]
+    dry_run: bool = False
 
 
 @get(
@@ -164,26 +175,36 @@ def _fields(
     tags=["malformed commands"],
     opt={
         "answer": ReplayedCommand,
-        "body": (ReasonRequest,),
-        "examples": {"replay": {"reason": "the template is there now"}},
+        "body": (ReplayEntryRequest,),
+        "examples": {
+            "replay": {"reason": "the template is there now"},
+            "dry_run": {"reason": "is the template there now?", "dry_run": True},
+        },
         "errors": (HTTPStatus.NOT_FOUND,),
     },
 )
 async def post_malformed_replay(request: WebRequest, malformed_id: MalformedId) -> ReplayedCommand:
     """Judge an entry again, as if it stood on the stream now; repeating it is safe.
 
+    With `dry_run` the answer is the same and nothing is changed.
+
     409 `not_replayable` when it is refused again, with the failure code as `details.reason`, was
     too large to be kept (`incomplete`), or is of auth mail (`auth`).
     """
-    order = await read_order(request, "reason")
+    order = await read_order(request, "reason", "dry_run")
     try:
-        reason = order.reason
+        reason, is_dry = order.reason, bool(order.flag("dry_run"))
     except Refused as error:
         raise refused(error.refusal()) from None
     actor, backend = principal_of(request).name, backend_of(request)
     done = await backend.take_in(
         lambda conn, acceptor: acceptor.reinject(
-            conn, malformed_id, sources=backend.sources, actor=actor, reason=reason
+            conn,
+            malformed_id,
+            sources=backend.sources,
+            actor=actor,
+            reason=reason,
+            is_dry=is_dry,
         )
     )
     if done is None:
@@ -191,7 +212,7 @@ async def post_malformed_replay(request: WebRequest, malformed_id: MalformedId) 
     if done.delivery_id is None:
         raise _not_replayable(done)
     outcome: Literal["accepted", "repeated"] = "accepted" if done.status else "repeated"
-    return ReplayedCommand(malformed_id, done.delivery_id, outcome)
+    return ReplayedCommand(malformed_id, done.delivery_id, outcome, is_dry)
 
 
 def _not_replayable(done: Reinjection) -> Problem:

@@ -151,6 +151,26 @@ def test_a_refused_entry_is_looked_at_and_taken_in(
     assert "no entry is marked" in text_of(none)
 
 
+def test_what_would_become_of_refused_entries_is_told_and_nothing_is_changed(
+    pages: PageClient, conn: Connection, running: RunningApi
+) -> None:
+    """Without a reason, since nothing is kept of it."""
+    good = put_malformed(conn, entry(), detail="there was no such template")
+    bad = put_malformed(conn, entry("no-such"), detail="there is no such template")
+    tried = {"do": "try", "reason": ""}
+
+    both = pages.submit("/malformed", "/malformed/replay", pick=[str(good), str(bad)], **tried)
+    one = pages.submit(
+        f"/malformed/{good}", "/malformed/replay", pick=str(good), **tried, **{"from": "entry"}
+    )
+
+    assert "1 entry would be taken in. 1 would be refused again:" in text_of(both)
+    assert "1 entry would be taken in. Nothing was changed." in text_of(one)
+    assert conn.execute("SELECT count(*) FROM deliveries").fetchone() == (0,)
+    assert conn.execute("SELECT count(*) FROM operator_actions").fetchone() == (0,)
+    assert "Judge it again" in text_of(pages.get(f"/malformed/{good}"))
+
+
 def test_what_stood_in_an_entry_of_auth_mail_is_a_secret(
     pages: PageClient, conn: Connection
 ) -> None:

@@ -96,7 +96,7 @@ def test_every_command_that_prints_can_print_json() -> None:
     }
     roles = {"consumer", "scheduler", "sender", "retention", "api", "monitor"}
 
-    assert without - roles == {"up", "supervise", "completion", "suppressions export"}
+    assert without - roles == {"up", "supervise", "shell", "completion", "suppressions export"}
 
 
 def test_whatever_speaks_of_mail_works_through_the_api() -> None:

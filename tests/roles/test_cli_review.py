@@ -172,6 +172,7 @@ def test_only_the_named_are_sent_again(run: Run, conn: Connection) -> None:
         ("replay", "--rate", "0", *WHY),
         ("replay", "--cause", "sunspots", *WHY),
         ("replay", "--since", "yesterday", *WHY),
+        ("replay", "--dry-run", "--reason", ""),
         ("resolve", "1"),
         ("cancel-replay", "1"),
     ],
@@ -200,6 +201,24 @@ def test_refused_entries_are_listed_shown_and_replayed_once(
     assert status(conn, UUID(delivery_id)) == Status.QUEUED
     assert redis_client.llen(SENDER_WAKE) == 1
     assert actions(conn) == [("replay", f"malformed command {number}", WHY[1])]
+
+
+def test_a_dry_run_wants_no_reason_and_changes_nothing(run: Run, conn: Connection) -> None:
+    """Nobody is asked, nothing is recorded; the exit code is that of the real one."""
+    good, bad = str(refuse(conn, 1)), str(refuse(conn, 2, source="authsession"))
+    dead(conn)
+
+    tried = run("malformed", "replay", good, "--dry-run")
+    as_json = run("malformed", "replay", good, "--dry-run", "--json")
+    refused = run("malformed", "replay", bad, "--dry-run")
+    counted = run("dead-letters", "replay", "--dry-run")
+
+    assert tried.stdout == f"{good} would be delivery {fields()['delivery_id']}\n"
+    assert (tried.stderr, json.loads(as_json.stdout)["dry_run"]) == ("", True)
+    assert (refused.exit_code, "auth mail is not sent again" in refused.stderr) == (1, True)
+    assert (counted.exit_code, "1 of 1 can be sent again" in counted.stderr) == (0, True)
+    assert actions(conn) == []
+    assert conn.execute("SELECT count(*) FROM deliveries").fetchone() == (1,)
 
 
 def test_what_is_refused_again_is_1_with_the_reason(run: Run, conn: Connection) -> None:

@@ -269,3 +269,64 @@ def test_a_private_authority_can_be_named(https: str, certificates: Certificates
 
     assert "certificate" not in result.stderr
     assert "does not answer" in result.stderr
+
+
+def test_the_catalog_is_the_same_through_the_api(on_host: Run, by_api: Run) -> None:
+    """What the API serves, with all there is to know of it; the files are not asked."""
+    here, there = (told(ask("templates", "list", "--json")) for ask in (on_host, by_api))
+
+    assert there == here
+    assert "weekly-digest" in by_api("templates", "list").stdout
+
+
+@pytest.mark.parametrize("more", [(), ("--locale", "de"), ("--all",)], ids=" ".join)
+def test_a_preview_is_the_same_through_the_api(
+    on_host: Run, by_api: Run, more: tuple[str, ...]
+) -> None:
+    """The message that the API makes, in what languages are wanted."""
+    asked = ("templates", "preview", "weekly-digest", "--json", *more)
+
+    here, there = told(on_host(*asked))["previews"], told(by_api(*asked))["previews"]
+
+    own = {"From": "", "message bytes": 0}  # each side's own identity
+    assert [one | own for one in there] == [one | own for one in here]
+    assert [one["locale"] for one in there] == [one["locale"] for one in here]
+
+
+def test_a_preview_through_the_api_takes_variables_and_says_what_is_wrong(by_api: Run) -> None:
+    """In the words of intake; a template that is not there is a usage error."""
+    asked = ("templates", "preview", "welcome", "--variables", "-")
+
+    shown = by_api(*asked, input='{"name": "Grace"}')
+    refused = by_api(*asked, input='{"name": 7}')
+    unknown = by_api("templates", "preview", "wellcome")
+
+    assert "Grace" in shown.stdout
+    assert (refused.exit_code, "variables: name" in refused.stderr) == (1, True)
+    assert (unknown.exit_code, "welcome" in unknown.stderr) == (2, True)
+
+
+def test_an_author_s_own_files_are_meant_where_they_are_named(by_api: Run, tmp_path: Path) -> None:
+    """Whoever has MAIL_API_URL set still previews what was written just now."""
+    result = by_api("templates", "list", "--dir", str(tmp_path / "nothing"))
+
+    assert (result.exit_code, "there is no such directory" in result.stderr) == (78, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "instead"),
+    [
+        (("tokens", "list"), "no token can make another"),
+        (("templates", "check"), "mailworkers templates list"),
+        (("doctor",), "mailworkers status"),
+        (("restart", "sender"), "on a host of the installation"),
+    ],
+)
+def test_what_is_about_a_host_says_so_and_what_helps_instead(
+    arguments: tuple[str, ...], instead: str
+) -> None:
+    """Not just that there is no such option."""
+    result = run(*arguments, "--api", "http://127.0.0.1:9")
+
+    assert result.exit_code == 2
+    assert instead in result.stderr

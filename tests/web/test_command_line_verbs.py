@@ -151,11 +151,13 @@ def test_a_refused_entry_is_judged_again_through_the_api(
     """Accepted once; what is refused again says the same as on the host."""
     good, bad = refuse(conn, 1), refuse(conn, 2, payload_json="{")
 
+    tried = by_api("malformed", "replay", str(good), "--dry-run")
     first = by_api("malformed", "replay", str(good), "--yes", *WHY)
     second = by_api("malformed", "replay", str(good), "--yes", *WHY)
     here, there = (ask("malformed", "replay", str(bad), "--yes", *WHY) for ask in (on_host, by_api))
 
-    assert "is delivery" in first.stdout
+    assert "would be delivery" in tried.stdout
+    assert f"{good} is delivery" in first.stdout
     assert "as it was before" in second.stdout
     assert (there.exit_code, there.stderr) == (here.exit_code, here.stderr) == (1, here.stderr)
     assert by_api("malformed", "replay", "999999", "--yes", *WHY).exit_code == 1

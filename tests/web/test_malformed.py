@@ -121,6 +121,45 @@ def test_an_entry_is_taken_in_once_however_often_it_is_replayed(
     ]
 
 
+def test_a_dry_run_says_what_a_replay_would_do_and_changes_nothing(
+    api: httpx.Client, conn: Connection
+) -> None:
+    """The same answers, and neither a delivery nor a key nor a line of the trail."""
+    number, hopeless = refuse(conn, 1), refuse(conn, 2, source="somebody")
+    dry = {**WHY, "dry_run": True}
+    path = f"/malformed-commands/{number}/replay"
+
+    first: ReplayedCommand = decode(api.post(path, json=dry), ReplayedCommand)
+    refused = api.post(f"/malformed-commands/{hopeless}/replay", json=dry)
+
+    assert (str(first.delivery_id), first.outcome, first.dry_run) == (
+        fields()["delivery_id"], "accepted", True,
+    )  # fmt: skip
+    assert error_of(refused)["details"]["reason"] == "invalid_value"
+    assert conn.execute("SELECT count(*) FROM deliveries").fetchall() == [(0,)]
+    assert conn.execute("SELECT count(*) FROM idempotency_reservations").fetchall() == [(0,)]
+    assert trail(api) == []
+    assert [entry.replayed_as for entry in listed(api)] == [None, None]
+
+    assert decode(api.post(path, json=WHY), ReplayedCommand).dry_run is False
+    again: ReplayedCommand = decode(api.post(path, json=dry), ReplayedCommand)
+    assert (again.delivery_id, again.outcome) == (first.delivery_id, "repeated")
+    assert api.post(path, json={**WHY, "dry_run": "yes"}).status_code == 400
+
+
+def test_a_code_that_a_newer_release_wrote_is_shown_as_it_is(
+    api: httpx.Client, conn: Connection
+) -> None:
+    """After a rollback the list must not answer 500 for what the newer one has left."""
+    number = refuse(conn)
+    conn.execute("UPDATE malformed_commands SET failure_code = 'sunspots'")
+
+    assert [entry.failure_code for entry in listed(api)] == ["sunspots"]
+    shown = decode(api.get(f"/malformed-commands/{number}"), MalformedDetail)
+    assert shown.command.failure_code == "sunspots"
+    assert api.get("/status").status_code == 200
+
+
 def test_two_who_replay_an_entry_at_once_get_one_delivery(
     running: RunningApi, api: httpx.Client, conn: Connection
 ) -> None:

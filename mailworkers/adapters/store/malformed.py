@@ -46,12 +46,13 @@ class MalformedCommand(msgspec.Struct, frozen=True):
 
     `source` and `delivery_id` are "" where they could not be read. Of `raw_size` bytes all are kept
     where `is_complete`; others cannot be replayed. `replayed_as`: the delivery it became after all.
+    `failure_code` is one of `FailureCode`, or one that a newer release knew and wrote.
     """
 
     malformed_id: int
     stream: str
     stream_entry_id: str
-    failure_code: FailureCode
+    failure_code: str
     detail: str
     source: str
     delivery_id: str

@@ -77,7 +77,10 @@ async def show_entry(
 
 @post("/malformed/replay")
 async def replay_malformed(request: WebRequest) -> Response[str]:
-    """Judge the entries that were picked again, each as if it stood on the stream now."""
+    """Judge the entries that were picked again, each as if it stood on the stream now.
+
+    Asked what would become of them, it says so and changes nothing.
+    """
     form = await read_form(request)
     counts: Counter[str] = Counter()
     refusals: dict[str, None] = {}
@@ -85,10 +88,10 @@ async def replay_malformed(request: WebRequest) -> Response[str]:
     try:
         if not form.picked:
             raise bad_parameter("pick", "no entry is marked")
-        reason = reason_in(form)
+        is_dry = form.get("do") == "try"
+        fields = {"reason": "tried", "dry_run": True} if is_dry else {"reason": reason_in(form)}
         for number in form.picked:
             try:
-                fields = {"reason": reason}
                 found = await order(post_malformed_replay, request, fields, malformed_id=number)
                 counts[found.outcome] += 1
             except Problem as problem:
@@ -98,15 +101,17 @@ async def replay_malformed(request: WebRequest) -> Response[str]:
                 refusals[problem.body.message] = None
     except Problem as problem:
         return told(problem, back)
-    return redirect(back, _summary(counts, list(refusals)))
+    return redirect(back, _summary(counts, list(refusals), is_dry=is_dry))
 
 
-def _summary(counts: Counter[str], refusals: list[str]) -> Flash:
-    parts = []
+def _summary(counts: Counter[str], refusals: list[str], *, is_dry: bool) -> Flash:
+    would, parts = "would be " if is_dry else "", []
     if counts["accepted"]:
-        parts.append(f"{plural(counts['accepted'], 'entry', 'entries')} taken in.")
+        parts.append(f"{plural(counts['accepted'], 'entry', 'entries')} {would}taken in.")
     if counts["repeated"]:
         parts.append(f"{counts['repeated']} had been deliveries already.")
     if counts["refused"]:
-        parts.append(f"{counts['refused']} refused again: {'; '.join(refusals[:3])}.")
+        parts.append(f"{counts['refused']} {would}refused again: {'; '.join(refusals[:3])}.")
+    if is_dry:
+        parts.append("Nothing was changed.")
     return Flash("failed" if counts["refused"] else "done", " ".join(parts))
