@@ -6,8 +6,19 @@
 
 SOURCE_PARTS=(mailworkers sql templates ops docs setup.cfg pyproject.toml supervisord.conf README.md LICENSE)
 
+# check_source SOURCE: a tree of the product, a wheel of it, or a release of this host.
+check_source() {
+  case $1 in *.whl) return ;; esac
+  if [ -e "$1/setup.cfg" ] && [ -d "$1/mailworkers" ] || [ -e "$1/complete" ]; then return; fi
+  fail "$1 is no tree of mailworkers and no wheel" "name one by --source"
+}
+
 # digest_of SOURCE: what tells two sources apart, be it a tree or a wheel.
 digest_of() {
+  if [ -e "$1/complete" ]; then
+    note_of "$1" digest
+    return
+  fi
   if [ -f "$1" ]; then
     sha256sum <"$1" | cut -c1-64
     return
@@ -63,7 +74,6 @@ build_release() {
     python3 -m venv "$NEW_RELEASE"
     install_into "$NEW_RELEASE" "$source" "$@"
     carry_files "$NEW_RELEASE" "$source"
-    "$NEW_RELEASE/bin/python" -m compileall -q "$NEW_RELEASE/lib" || true
   ) || {
     rm -rf "$NEW_RELEASE"
     fail "the release could not be made; nothing was changed" \
@@ -117,6 +127,7 @@ carry_files() {
   rm -rf "$release/ops" "$release/docs"
   cp -r "$source/ops" "$release/ops"
   cp -r "$source/docs" "$release/docs"
+  chmod -R go+rX "$release/ops" "$release/docs"
 }
 
 # switch_to RELEASE: from one moment to the next `current` is another; what it was is `previous`.

@@ -40,7 +40,10 @@ by_systemd() {
     wait_until_up
     ;;
   stop) systemctl stop mailworkers.service ;;
-  enable) systemctl enable --quiet mailworkers.service mailworkers-backup.timer ;;
+  enable)
+    systemctl enable --quiet mailworkers.service
+    systemctl enable --quiet --now mailworkers-backup.timer
+    ;;
   disable) systemctl disable --quiet --now mailworkers.service mailworkers-backup.timer ;;
   reload-files) systemctl daemon-reload ;;
   esac

@@ -61,7 +61,7 @@ give_setting() {
     return
   fi
   {
-    grep -v -E "^#? ?$name=" "$SETTINGS" || true
+    sed -E -e "/^# FILL IN/{N;/\\n$name=/d}" -e "/^#? ?$name=/d" "$SETTINGS"
     printf '%s="%s"\n' "$name" "$value"
   } | put_file 0600 root:root "$SETTINGS"
 }

@@ -9,6 +9,14 @@ SPEAKER=${SPEAKER:-ops/${0##*/}}
 DRY_RUN=${DRY_RUN:-no}
 SURE=${SURE:-no}
 
+# Nothing ends without a word, also where nobody thought of it. Variables are named here, not shown.
+set -E
+trap 'tell_where "$LINENO" "${BASH_SOURCE[0]:-$0}" "$BASH_COMMAND"' ERR
+
+tell_where() {
+  warn "stopped at line $1 of ${2##*/}: ${3%%$'\n'*}"
+}
+
 say() {
   local words=$*
   if [ "$DRY_RUN" = yes ]; then words="(dry run) $words"; fi

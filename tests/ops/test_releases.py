@@ -68,6 +68,21 @@ def test_the_same_source_is_recognised_and_a_changed_one_too(host: Path) -> None
     assert first == same != other
 
 
+def test_a_directory_that_is_no_product_is_refused(host: Path) -> None:
+    """Named by mistake, it must not become an empty release."""
+    refused = parts(host, f"check_source {host}")
+
+    assert refused.returncode == 1
+    assert "no tree of mailworkers" in refused.stderr
+
+
+def test_a_release_that_is_there_is_its_own_source(host: Path) -> None:
+    """The scripts of the current release complete an installation without another tree."""
+    release = make_release(host, "1-a", digest="d")
+
+    assert parts(host, f"check_source {release}; digest_of {release}").stdout == "d\n"
+
+
 def test_a_release_whose_python_is_gone_is_made_anew(host: Path) -> None:
     """After an upgrade of Debian a virtual environment may have no interpreter any more."""
     make_release(host, "1-a", digest="d", extras="templates")

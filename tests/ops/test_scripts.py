@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.stores.own import lack
-from tests.ops.parts import OPS, SCRIPTS, script
+from tests.ops.parts import OPS, SCRIPTS, parts, script
 from tests.ops.unit_files import ROOT
 
 
@@ -125,6 +125,15 @@ def test_removing_wants_the_word_typed(host: Path) -> None:
     assert refused.returncode == 1
     assert "nothing was changed" in refused.stderr
     assert (host / "opt/mailworkers/releases/one").is_dir()
+
+
+def test_no_script_ends_without_a_word(host: Path) -> None:
+    """What nobody foresaw is told by its line; values do not stand there."""
+    failed = parts(host, 'secret=swordfish; grep -q "$secret" /dev/null; echo never')
+
+    assert failed.returncode == 1
+    assert "stopped at line" in failed.stderr
+    assert "swordfish" not in failed.stderr
 
 
 def test_two_operations_at_once_are_refused(host: Path) -> None:

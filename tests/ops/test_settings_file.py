@@ -73,7 +73,7 @@ def test_a_setting_that_is_there_is_never_overwritten(host: Path) -> None:
 def test_an_empty_setting_is_filled_in(host: Path) -> None:
     """The place marked to be filled in goes; the file stays closed to others."""
     env = host / "etc/mailworkers/env"
-    env.write_text("A=1\nMAIL_SMTP_ADDR=\n# MAIL_SMTP_ADDR=example\n")
+    env.write_text("A=1\n# FILL IN:\nMAIL_SMTP_ADDR=\n# MAIL_SMTP_ADDR=example\n")
 
     done = parts(host, "give_setting MAIL_SMTP_ADDR 'one two'; setting MAIL_SMTP_ADDR")
 
