@@ -334,6 +334,20 @@ def test_the_signs_alarms_look_at_are_what_the_tables_hold(ops: Ops, conn: Conne
     assert samples[key("mail_database_connections_max")] >= 10
 
 
+def test_no_gauge_is_told_by_a_dead_process(ops: Ops, conn: Connection) -> None:
+    """What a killed process said of itself last is nobody's state any more."""
+    live(conn, "sender", breaker="open")
+    live(conn, "scheduler")
+    conn.execute("UPDATE processes SET beat_at = beat_at - interval '1 minute'")
+    live(conn, "sender", breaker="closed")
+
+    samples = ops.scrape()
+
+    assert samples[key("mail_relay_breakers_open")] == 0
+    assert samples[key("mail_roles_live", service="sender")] == 1
+    assert samples[key("service_up", service="scheduler")] == 0
+
+
 def test_the_oldest_age_is_that_of_the_oldest_due_delivery_of_the_lane(
     ops: Ops, conn: Connection
 ) -> None:
