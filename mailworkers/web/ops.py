@@ -22,10 +22,10 @@ from mailworkers.adapters.metrics import exposition, open_exposition
 from mailworkers.core.errors import StoreUnavailable
 from mailworkers.web.errors import respond
 
-# The framework adds the charset.
+# The framework adds the charset to what is text.
 EXPOSITION_TYPE = "text/plain; version=0.0.4"
 _OPEN = "application/openmetrics-text"
-OPEN_EXPOSITION_TYPE = f"{_OPEN}; version=1.0.0"
+OPEN_EXPOSITION_TYPE = f"{_OPEN}; version=1.0.0; charset=utf-8"
 
 
 Check = Literal["ok", "degraded", "failed"]

@@ -13,6 +13,9 @@ import httpx
 import psycopg
 import pytest
 import redis
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as read_open_metrics,
+)
 from prometheus_client.parser import text_string_to_metric_families
 
 from mailworkers.adapters import store
@@ -334,6 +337,20 @@ def test_the_signs_alarms_look_at_are_what_the_tables_hold(ops: Ops, conn: Conne
     assert samples[key("mail_database_connections_max")] >= 10
 
 
+def test_no_gauge_is_told_by_a_dead_process(ops: Ops, conn: Connection) -> None:
+    """What a killed process said of itself last is nobody's state any more."""
+    live(conn, "sender", breaker="open")
+    live(conn, "scheduler")
+    conn.execute("UPDATE processes SET beat_at = beat_at - interval '1 minute'")
+    live(conn, "sender", breaker="closed")
+
+    samples = ops.scrape()
+
+    assert samples[key("mail_relay_breakers_open")] == 0
+    assert samples[key("mail_roles_live", service="sender")] == 1
+    assert samples[key("service_up", service="scheduler")] == 0
+
+
 def test_the_oldest_age_is_that_of_the_oldest_due_delivery_of_the_lane(
     ops: Ops, conn: Connection
 ) -> None:
@@ -383,6 +400,22 @@ def test_the_counters_of_every_process_are_added_up(ops: Ops, tmp_path: Path) ->
         telemetry.close()
 
     assert ops.scrape()[key("mail_delivery_accepted_total", source="api")] == 4
+
+
+def test_who_takes_openmetrics_gets_it(ops: Ops) -> None:
+    """OpenMetrics 1.0: the type says so, the end is marked; the numbers have the same names."""
+    accepted = {"accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"}
+
+    answer = httpx.get(f"{ops.metrics}/metrics", headers=accepted, timeout=10, **PLAIN)
+
+    kind = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    assert answer.headers["content-type"] == kind
+    assert answer.text.endswith("# EOF\n")
+    assert {name for name, _ in ops.scrape()} == {
+        sample.name
+        for family in read_open_metrics(answer.text)  # type: ignore[no-untyped-call]
+        for sample in family.samples
+    }
 
 
 def test_many_askers_are_one_question(ops: Ops, conn: Connection) -> None:

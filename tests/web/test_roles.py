@@ -1,10 +1,7 @@
 """The api and the monitor as real processes: start, stop, and what they do without their stores."""
 
-import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -305,55 +302,6 @@ def test_the_monitor_says_when_redis_goes_and_when_it_returns(
     assert monitor.wait() == 0
     assert processes.logs().count('"event":"store lost"') == 1
     assert '"dependency":"redis"' in processes.logs()
-
-
-_STUCK = """
-import os, sys, time
-from mailworkers.adapters import process
-from mailworkers.adapters.settings import load
-
-class Stuck:
-    def step(self):
-        while True:
-            time.sleep(0.1)
-
-sys.exit(process.run("retention", load(os.environ), lambda context: Stuck()))
-"""
-
-
-@pytest.mark.slow
-def test_a_process_that_is_stopped_and_one_whose_loop_hangs_are_not_alive(
-    processes: Roles, ports: Ports, tmp_path: Path
-) -> None:
-    """The loop itself gives the signs of life: that a process exists, or a thread runs, is none."""
-    url = f"http://127.0.0.1:{ports.health}"
-    processes.start("monitor")
-    scheduler = processes.start("scheduler")
-    environ = {**os.environ, **processes.environ}
-    with subprocess.Popen(
-        [sys.executable, "-c", _STUCK], env=environ, stdout=subprocess.DEVNULL
-    ) as stuck:
-        try:
-            eventually(lambda: living(url) == {"scheduler": 1, "retention": 1}, within=30)
-            scheduler.signal(signal.SIGSTOP)
-
-            eventually(lambda: living(url) == {"scheduler": 0, "retention": 0}, within=60)
-
-            assert (stuck.poll(), scheduler.exit_code) == (None, None)
-            assert answers(f"{url}/health").json()["checks"]["retries"] == "failed"
-            scheduler.signal(signal.SIGCONT)
-            eventually(lambda: living(url) == {"scheduler": 1, "retention": 0}, within=60)
-        finally:
-            stuck.kill()
-
-
-def living(url: str) -> dict[str, int]:
-    """Return how many processes of two roles are alive by `/ready`."""
-    try:
-        roles = httpx.get(f"{url}/ready", timeout=5, **PLAIN).json()["roles"]
-    except httpx.TransportError:
-        return {}
-    return {name: roles.get(name, 0) for name in ("scheduler", "retention")}
 
 
 def test_a_second_monitor_on_the_same_host_says_that_the_port_is_taken(
