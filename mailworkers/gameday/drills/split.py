@@ -90,8 +90,7 @@ class HostSplit(Act):
         self._pids = self._now()
 
     def _now(self) -> dict[str, int]:
-        pids = self._host.pids() if self._host else {}
-        return {name: pid for name, pid in pids.items() if name != "listener"}
+        return self._host.roles() if self._host else {}
 
     def _beats(self, service: Service, seconds: float = 15.0) -> int:
         """Return how many processes of the second host gave a sign of life lately."""
