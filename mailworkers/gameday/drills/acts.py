@@ -52,8 +52,11 @@ class Act:
         """Return what should have been said or done meanwhile and was not."""
         return []
 
+    def leave(self) -> None:
+        """End what leans on the service, before that ends."""
+
     def close(self) -> None:
-        """End whatever `prepare` began."""
+        """End whatever `prepare` began, after the service."""
 
 
 class RedisOutage(Act):

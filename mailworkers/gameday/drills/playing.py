@@ -23,8 +23,8 @@ def play(drill: Drill, asked: Asked, directory: Path, session: Session) -> dict[
     act = act_of(drill)
     _announce(drill, asked, session)
     with contextlib.ExitStack() as stack:
-        stack.callback(act.close)
         more = {**SETTINGS, **act.prepare(directory)}
+        stack.callback(act.close)
         session.say("starting PostgreSQL, Redis, the relay, and every role under supervisord")
         service = stack.enter_context(
             Service(
@@ -37,7 +37,7 @@ def play(drill: Drill, asked: Asked, directory: Path, session: Session) -> dict[
             )
         )
         service.start()
-        stack.callback(act.close)  # what leans on the service ends before it
+        stack.callback(act.leave)
         act.started(service)
         alarms = _alarms(drill, asked, act, service, session, stack)
         return Course(drill, asked, act, service, session).run(alarms)

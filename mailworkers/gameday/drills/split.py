@@ -137,11 +137,12 @@ class HostSplit(Act):
             if now.get(name) != pid
         ]
 
-    def close(self) -> None:
-        """End the second host and its network."""
+    def leave(self) -> None:
+        """End the second host, which needs the stores for that."""
         if self._host is not None:
             self._host.stop()
-            self._host = None
+
+    def close(self) -> None:
+        """End its network."""
         if self._elsewhere is not None:
             self._elsewhere.close()
-            self._elsewhere = None
