@@ -174,7 +174,7 @@ def _run_here(shared: Report) -> None:
         for reason in doubt.reasons:
             click.echo(f"{reason}", err=True)
         typed = click.prompt(
-            f"This looks like production. To go on, type: {doubt.phrase}\n", err=True
+            f"This looks like production. To go on, type `{doubt.phrase}`", err=True
         )
         if typed.strip() != doubt.phrase:
             raise Failure("not confirmed: nothing was done")
@@ -195,7 +195,8 @@ def _session(shared: Report) -> Iterator["Session"]:
 
 def _play(drill: Drill, shared: Report, session: "Session") -> Report:
     """Do *drill* in a directory of its own; what is not good is kept there."""
-    from mailworkers.gameday.drills.playing import Asked, play
+    from mailworkers.gameday.drills.asking import Asked
+    from mailworkers.gameday.drills.playing import play
     from mailworkers.gameday.drills.report import summary
     from mailworkers.gameday.running import new_directory
 

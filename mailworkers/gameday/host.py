@@ -13,6 +13,7 @@ from mailworkers.adapters.settings import load
 from mailworkers.adapters.supervisor import Supervisor, SupervisorUnavailable
 from mailworkers.adapters.supervisor_files import (
     Slots,
+    role_of,
     supervisord_command,
     supervisord_environment,
 )
@@ -37,6 +38,10 @@ class Programs:
         except (SupervisorUnavailable, xmlrpc.client.Fault, http.client.HTTPException):
             return {}
         return {program.name: program.pid for program in programs if program.is_running}
+
+    def roles(self) -> dict[str, int]:
+        """Return those of `pids` that are roles: not the listener, nor stores of `up`."""
+        return {program: pid for program, pid in self.pids().items() if role_of(program)}
 
     def pid(self, program: str) -> int:
         """Return the process id of *program*, 0 while it does not run or nobody can tell."""

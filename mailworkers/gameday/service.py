@@ -151,6 +151,10 @@ class Service:
         """Return the process id of every program that runs."""
         return self.host.pids()
 
+    def roles(self) -> dict[str, int]:
+        """Return the process id of every role that runs."""
+        return self.host.roles()
+
     def pid(self, program: str) -> int:
         """Return the process id of *program*, 0 while it does not run or nobody can tell."""
         return self.host.pid(program)

@@ -4,8 +4,10 @@
 """
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +26,19 @@ def _run(request: pytest.FixtureRequest, directory: Path, drill: Drill, *more: s
     if missing := lacks(drill, servers):
         lack("; ".join(missing))
     log, report = directory / "session.log", directory / "report.json"
+    place = Path(tempfile.mkdtemp(prefix="gd-"))  # short: sockets go below it
+    place.chmod(0o711)
     command = [sys.executable, "-m", "mailworkers", "gameday", "run", drill.name]
     command += ["--servers", servers, "--log", str(log), "--report", str(report), *more]
+    environ = {**os.environ, "TMPDIR": str(place)}
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=_LONGEST, cwd=Path.cwd()
+        command, env=environ, capture_output=True, text=True, check=False, timeout=_LONGEST
     )
 
     print(done.stdout)
     assert done.returncode == 0, done.stderr
     assert log.read_text() in done.stdout
+    place.rmdir()  # nothing is left in it
     return json.loads(report.read_text())
 
 

@@ -52,8 +52,11 @@ class Act:
         """Return what should have been said or done meanwhile and was not."""
         return []
 
+    def leave(self) -> None:
+        """End what leans on the service, before that ends."""
+
     def close(self) -> None:
-        """End whatever `prepare` began."""
+        """End whatever `prepare` began, after the service."""
 
 
 class RedisOutage(Act):
@@ -127,7 +130,7 @@ class RoleDeaths(Act):
 
     def happen(self, scene: Scene[Any]) -> None:
         """Kill one after the other until the time is over, at least one whole round."""
-        roles = sorted(name for name in scene.service.pids() if name != "listener")
+        roles = sorted(scene.service.roles())
         began = time.monotonic()
         for number, program in enumerate(itertools.cycle(roles)):
             if number >= len(roles) and time.monotonic() - began >= scene.seconds:
@@ -198,7 +201,7 @@ class ClockStep(Act):
     def told(self, service: Service) -> list[str]:
         """Return the roles that did not say that their clock is off."""
         silent = []
-        for program in sorted(name for name in service.pids() if name != "listener"):
+        for program in sorted(service.roles()):
             log = service.state_dir / "log" / f"{program}.log"
             if _CLOCK_IS_OFF not in log.read_text(errors="replace"):
                 silent.append(f"{program} did not say that its clock is off")

@@ -9,7 +9,13 @@ import redis
 
 from mailworkers.adapters.journal import DIRECTORY as JOURNALS
 from mailworkers.gameday.drills.acts import Act
-from mailworkers.gameday.drills.isolation import fill, make_room, own_mounts, small_disk
+from mailworkers.gameday.drills.isolation import (
+    fill,
+    make_room,
+    own_mounts,
+    remove_disk,
+    small_disk,
+)
 from mailworkers.gameday.drills.scene import Scene
 from mailworkers.gameday.service import Service, wait_until
 
@@ -31,6 +37,10 @@ class JournalDiskFull(Act):
         self._disk = directory / "state" / JOURNALS
         small_disk(self._disk, _JOURNAL_MB, "0700")
         return {}
+
+    def close(self) -> None:
+        """Remove the disk."""
+        remove_disk(self._disk)
 
     def happen(self, scene: Scene[Service]) -> None:
         """Fill it, add a sender, see it wait, make room, see it work."""
@@ -67,6 +77,10 @@ class DatabaseDiskFull(Act):
         self._disk = directory / "stores"
         small_disk(self._disk, _DATABASE_MB, "0711")
         return {}
+
+    def close(self) -> None:
+        """Remove the disk."""
+        remove_disk(self._disk)
 
     def started(self, service: Service) -> None:
         """Let Redis, whose data lies beside, write nothing: its disk is not what is tried."""

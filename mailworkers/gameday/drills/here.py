@@ -13,13 +13,16 @@ import psycopg
 from mailworkers.adapters.journal import DIRECTORY as JOURNALS
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.supervisor import Supervisor
-from mailworkers.adapters.supervisor_files import Slots
+from mailworkers.adapters.supervisor_files import Slots, role_of
 from mailworkers.gameday.drills.acts import RoleDeaths
 from mailworkers.gameday.drills.scene import Scene
 from mailworkers.gameday.drills.session import Session
 from mailworkers.gameday.host import Programs
 from mailworkers.gameday.service import wait_until
 
+_BEATS = """
+SELECT count(*) FROM mail.processes WHERE detail->>'process' = %s AND pid = %s
+AND beat_at > clock_timestamp() - interval '15 s'"""
 _OVERDUE = """
 SELECT count(*) FROM mail.deliveries
 WHERE status = 'sending' AND next_attempt_at < clock_timestamp() - interval '5 s'"""
@@ -36,9 +39,19 @@ class Installation(Programs):
         slots = Slots(settings.state_dir)
         supervisor = Supervisor(settings.supervisor_socket, slots, settings.stop_wait)
         running = supervisor.programs()  # says what to do where supervisord does not answer
-        super().__init__(supervisor, running[0].log.parent)
+        logs = [program.log.parent for program in running if role_of(program.name)]
+        super().__init__(supervisor, logs[0] if logs else directory)
         self.directory = directory
         self.settings = settings
+
+    def is_at_work(self, program: str, pid: int) -> bool:
+        """Whether the process *pid* of *program* gives signs of life; its log may be long gone."""
+        with self.connected() as conn:
+            return _count(conn, _BEATS, program, pid) > 0
+
+    def connected(self) -> "psycopg.Connection[Any]":
+        """Return a connection to its database."""
+        return psycopg.connect(self.settings.postgres_dsn, application_name="game day")
 
     def journals(self) -> int:
         """Return how many journals lie here, of senders that live or not."""
@@ -56,7 +69,7 @@ def play_here(settings: Settings, seconds: float, session: Session) -> dict[str,
         here = Installation(settings, Path(directory))
         scene = Scene(here, session, seconds, len(here.supervisor.programs("sender")))
         began = time.monotonic()
-        before = here.pids()
+        before = here.roles()
         session.begin_fault()
         RoleDeaths().happen(scene)
         session.say("it is over: from here everything must heal by itself")
@@ -72,8 +85,8 @@ def _report(
         return here.journals() <= senders
 
     wait_until(is_settled, _SETTLED_WITHIN, "journals of dead senders are not brought in")
-    after = here.pids()
-    with psycopg.connect(here.settings.postgres_dsn, application_name="game day") as conn:
+    after = here.roles()
+    with here.connected() as conn:
         overdue = _count(conn, _OVERDUE)
         unknown = _count(conn, _UNKNOWN, time.monotonic() - began)
     checks = {
@@ -88,6 +101,6 @@ def _report(
     }
 
 
-def _count(conn: "psycopg.Connection[Any]", query: str, *values: float) -> int:
+def _count(conn: "psycopg.Connection[Any]", query: str, *values: object) -> int:
     row = conn.execute(query.encode(), values or None).fetchone()
     return int(row[0]) if row else 0

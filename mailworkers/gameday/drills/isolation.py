@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -52,6 +53,20 @@ def make_room(disk: Path) -> None:
     (disk / "full_up").unlink(missing_ok=True)
 
 
+def remove_disk(disk: Path) -> None:
+    """Unmount *disk*; what was on it stays in its place, but for what filled it up."""
+    make_room(disk)
+    kept = disk.with_name(f"{disk.name}.kept")
+    shutil.copytree(disk, kept, symlinks=True, ignore=_sockets)
+    run("umount", "--lazy", str(disk))
+    disk.rmdir()
+    kept.rename(disk)
+
+
+def _sockets(folder: str, names: list[str]) -> set[str]:
+    return {name for name in names if Path(folder, name).is_socket()}
+
+
 class Elsewhere:
     """Another host: a network and a host name of its own, held by a process that sleeps."""
 
@@ -70,7 +85,10 @@ class Elsewhere:
         run(*self.inside, "ip", "link", "set", "lo", "up")
 
     def _command(self) -> str:
-        return Path(f"/proc/{self.pid}/comm").read_text().strip()
+        try:
+            return Path(f"/proc/{self.pid}/comm").read_text().strip()
+        except OSError:
+            return ""
 
     @property
     def inside(self) -> Sequence[str]:

@@ -16,8 +16,8 @@ class Place(Protocol):
 
     directory: Path
 
-    def pids(self) -> dict[str, int]:
-        """Return the process id of every program that runs."""
+    def roles(self) -> dict[str, int]:
+        """Return the process id of every role that runs."""
 
     def pid(self, program: str) -> int:
         """Return the process id of *program*, 0 while it does not run or nobody can tell."""

@@ -90,8 +90,7 @@ class HostSplit(Act):
         self._pids = self._now()
 
     def _now(self) -> dict[str, int]:
-        pids = self._host.pids() if self._host else {}
-        return {name: pid for name, pid in pids.items() if name != "listener"}
+        return self._host.roles() if self._host else {}
 
     def _beats(self, service: Service, seconds: float = 15.0) -> int:
         """Return how many processes of the second host gave a sign of life lately."""
@@ -138,11 +137,12 @@ class HostSplit(Act):
             if now.get(name) != pid
         ]
 
-    def close(self) -> None:
-        """End the second host and its network."""
+    def leave(self) -> None:
+        """End the second host, which needs the stores for that."""
         if self._host is not None:
             self._host.stop()
-            self._host = None
+
+    def close(self) -> None:
+        """End its network."""
         if self._elsewhere is not None:
             self._elsewhere.close()
-            self._elsewhere = None
