@@ -18,7 +18,8 @@ from uuid import UUID, uuid4
 from mailworkers import __version__
 from mailworkers.adapters import crash_points, db, store
 from mailworkers.adapters.database_clock import DatabaseClock
-from mailworkers.adapters.installation import find_strangers, works_with
+from mailworkers.adapters.installation import find_namesakes, find_strangers, works_with
+from mailworkers.adapters.journal import boot_id
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.stopping import Stop, end_with_parent
 from mailworkers.adapters.stream import Waker
@@ -120,6 +121,7 @@ class Heartbeat:
             version=__version__,
             detail={
                 "process": context.process,
+                "boot": boot_id(),
                 "works_with": works_with(context.settings),
                 **self.detail,
             },
@@ -209,9 +211,10 @@ def _work(context: Context, build: Callable[[Context], Role]) -> int:
 
 
 def _tell_of_strangers(context: Context) -> None:
-    """Warn when others on this database seem to be another installation (F-V13)."""
+    """Warn when others on this database seem to be another installation, or this host (F-V13)."""
     try:
-        for line in find_strangers(context.database.conn, context.settings):
+        conn = context.database.conn
+        for line in (*find_strangers(conn, context.settings), *find_namesakes(conn)):
             context.telemetry.setting_doubted(line)
     except StoreUnavailable:
         return

@@ -1,6 +1,6 @@
 """Three stores' hosts and two that send, on this machine: one after the other fails under load.
 
-`docs/topology.md` tells what to expect; `./test --long -s tests/ha` prints the session.
+`docs/topology.md` tells what to expect; `./test --long -n 0 -s tests/ha` prints the session.
 """
 
 import secrets
