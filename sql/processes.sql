@@ -23,6 +23,14 @@ DELETE FROM processes WHERE process_id = %(process_id)s;
 DELETE FROM processes WHERE beat_at < clock_timestamp() - interval '1 day'
 RETURNING process_id;
 
+-- name: namesakes
+-- (reads)
+-- Roles alive on a host of our name that is another machine: its kernel was booted another time.
+SELECT DISTINCT role FROM processes
+WHERE host = %(host)s AND beat_at > clock_timestamp() - %(silence)s::interval
+  AND detail->>'boot' <> %(boot)s
+ORDER BY role;
+
 -- name: other_installations
 -- (reads)
 -- What living processes of this database work with that differs from ours; one of each kind.

@@ -6,10 +6,12 @@ says in its signs of life what it works with, and who starts compares. It is sai
 refused: while settings are changed, old and new work side by side for a while.
 """
 
+import socket
 from datetime import timedelta
 
 from mailworkers.adapters import store
 from mailworkers.adapters.db import Connection
+from mailworkers.adapters.journal import boot_id
 from mailworkers.adapters.settings import Settings
 
 _ALIVE = timedelta(seconds=15)  # three missed signs of life
@@ -32,3 +34,16 @@ def find_strangers(conn: Connection, settings: Settings) -> list[str]:
         "are these two installations?"
         for role, host, other in store.other_installations(conn, works_with=own, silence=_ALIVE)
     ]
+
+
+def find_namesakes(conn: Connection) -> list[str]:
+    """Return a line when another machine, alive now on this database, has this host's name.
+
+    Consumers are named by it: two of one name would take each other's entries in hand. A host that
+    was rebooted within seconds finds itself, until its earlier signs of life are old.
+    """
+    host = socket.gethostname()
+    roles = store.namesakes(conn, host=host, boot=boot_id(), silence=_ALIVE)
+    if not roles:
+        return []
+    return [f"another machine is called {host}, too: {', '.join(roles)} there; rename one of them"]

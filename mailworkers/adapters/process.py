@@ -19,7 +19,8 @@ from uuid import UUID, uuid4
 from mailworkers import __version__
 from mailworkers.adapters import crash_points, db, store
 from mailworkers.adapters.database_clock import DatabaseClock
-from mailworkers.adapters.installation import find_strangers, works_with
+from mailworkers.adapters.installation import find_namesakes, find_strangers, works_with
+from mailworkers.adapters.journal import boot_id
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.stopping import Stop, end_with_parent
 from mailworkers.adapters.stream import Waker
@@ -125,6 +126,7 @@ class Heartbeat:
             version=__version__,
             detail={
                 "process": context.process,
+                "boot": boot_id(),
                 "works_with": works_with(context.settings),
                 **self.detail,
             },
@@ -225,9 +227,10 @@ def _spare_collections() -> None:
 
 
 def _tell_of_strangers(context: Context) -> None:
-    """Warn when others on this database seem to be another installation (F-V13)."""
+    """Warn when others on this database seem to be another installation, or this host (F-V13)."""
     try:
-        for line in find_strangers(context.database.conn, context.settings):
+        conn = context.database.conn
+        for line in (*find_strangers(conn, context.settings), *find_namesakes(conn)):
             context.telemetry.setting_doubted(line)
     except StoreUnavailable:
         return

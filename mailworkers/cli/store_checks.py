@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from mailworkers.adapters import db
-from mailworkers.adapters.installation import find_strangers
+from mailworkers.adapters.installation import find_namesakes, find_strangers
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.sqlstates import translated
 from mailworkers.cli.findings import Finding, fine, judge, wrong
@@ -112,10 +112,12 @@ def _schema(conn: db.Connection) -> Finding:
 
 
 def _installation(conn: db.Connection, settings: Settings) -> Iterator[Finding]:
-    """Nobody else works on this database with another relay or another stream."""
+    """Nobody else works on this database with another relay or stream, or by this host's name."""
     for line in find_strangers(conn, settings):
         advice = "correct MAIL_POSTGRES_PRIMARY_DSN of one, or let all have the same settings"
         yield wrong("installation", line, advice)
+    for line in find_namesakes(conn):
+        yield wrong("host name", line, "consumers are named by the host: hostnamectl hostname NAME")
 
 
 def _clock(conn: db.Connection) -> Finding:

@@ -38,6 +38,7 @@ class Cluster:
         self.stores = {name: Store(name, directory) for name in ADDRESSES}
         self.senders = {name: SenderHost(name, directory) for name in ("sender1", "sender2")}
         self._sink: Program | None = None
+        self.may_be_removed = False
 
     # Building it up.
 

@@ -4,6 +4,8 @@ All ledgers count on one clock, the monotonic one, which all machines of the tes
 """
 
 import itertools
+import math
+from collections import defaultdict
 from pathlib import Path
 
 from mailworkers.gameday.judging.ledgers import Line, read
@@ -31,6 +33,13 @@ class Ledgers:
             and since < line["t"] <= until
             and peer in ("", line["peer"])
         ]
+
+    def first_of_many(self) -> list[float]:
+        """Return when each message first came that came more than once to somebody."""
+        came: dict[tuple[str, ...], list[float]] = defaultdict(list)
+        for line in self.mail(0.0, math.inf):
+            came[line["message_id"], *line["rcpt_to"]].append(line["t"])
+        return sorted(min(times) for times in came.values() if len(times) > 1)
 
     def pauses(self, since: float, until: float) -> dict[str, float]:
         """Return the longest time between two moments in which nothing of each kind happened."""

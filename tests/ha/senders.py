@@ -12,7 +12,7 @@ from tests.ha.stores import configure
 
 # What a budget of 12 s leaves room for: 3 x 2 s + 4 s, and a second of margin.
 LEASE = 12.0
-_SENDERS = 2
+SENDERS = 2
 _ADDRESSES = {"sender1": 21, "sender2": 22}
 _FASTER = {
     "MAIL_LEASE": f"{LEASE:g}s",
@@ -26,7 +26,7 @@ _FASTER = {
     "MAIL_RETRY_LADDER": LADDER,
     "MAIL_AUTH_RETRY_LADDER": LADDER,
     "MAIL_UNCERTAIN_POLICY_BULK": "park",
-    "MAIL_ATTEMPT_WORKER_CONCURRENCY": str(_SENDERS),
+    "MAIL_ATTEMPT_WORKER_CONCURRENCY": str(SENDERS),
 }
 _FOREIGN = ("PG", "MAIL_", "OTEL_", "DATABASE_URL", "REDIS_URL", "HTTP_PORT", "PROMETHEUS_PORT")
 

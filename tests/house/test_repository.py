@@ -58,7 +58,7 @@ def test_no_registry_is_named() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("script", ["run", "test", ".ci/run", "ops/venv.sh"])
+@pytest.mark.parametrize("script", ["run", "test", ".ci/run", "ops/venv.sh", "ops/ha/configure"])
 def test_a_script_is_valid_for_the_plainest_shell(script: str) -> None:
     """`sh` is dash on Debian: no bash is asked for."""
     checked = subprocess.run(["sh", "-n", ROOT / script], capture_output=True, check=False)

@@ -28,6 +28,7 @@ from mailworkers.adapters.store.heartbeats import (
     database_time,
     forget_processes,
     leave,
+    namesakes,
     other_installations,
 )
 from mailworkers.adapters.store.leases import (
@@ -70,6 +71,7 @@ __all__ = [
     "leased_rows",
     "leave",
     "load_mime",
+    "namesakes",
     "next_due",
     "other_installations",
     "promote_due",

@@ -49,6 +49,12 @@ def forget_processes(conn: Connection) -> int:
     return len(run(conn, "forget_processes"))
 
 
+def namesakes(conn: Connection, *, host: str, boot: str, silence: timedelta) -> list[str]:
+    """Return the roles alive on a host called *host* whose kernel is not that of *boot*."""
+    rows = run(conn, "namesakes", host=host, boot=boot, silence=silence)
+    return [role for (role,) in rows]
+
+
 def other_installations(
     conn: Connection, *, works_with: str, silence: timedelta
 ) -> list[tuple[str, str, str]]:

@@ -1,5 +1,6 @@
 """A host that loses the network for a while (F-V09); two installations on one database (F-V13)."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from uuid import uuid4
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from mailworkers.adapters import db
+from mailworkers.adapters import db, store
 from mailworkers.adapters.settings import load
 from mailworkers.cli.store_checks import check_postgres
 from mailworkers.core.states import Status
@@ -113,6 +114,27 @@ def test_two_installations_on_one_database_are_told(
     assert "no relay (stub)" in found[0]
 
 
+def test_a_machine_of_the_same_name_is_told_of(roles: Roles, conn: db.Connection) -> None:
+    """F-V13: cloned from one image. Consumers of one name take each other's entries in hand."""
+    store.beat(
+        conn,
+        process_id=uuid4(),
+        role="consumer",
+        host=socket.gethostname(),
+        pid=1,
+        version="1",
+        detail={"boot": "another machine's"},
+    )
+
+    told = roles.start("scheduler")
+    eventually(lambda: "another machine is called" in told.output.read_text(), within=20)
+
+    found = [f.detail for f in check_postgres(load(roles.environ)) if f.check == "host name"]
+    assert found == [
+        f"another machine is called {socket.gethostname()}, too: consumer there; rename one of them"
+    ]
+
+
 def test_processes_of_one_installation_see_nothing_odd(roles: Roles, conn: db.Connection) -> None:
     """F-V13: on whatever host, in whatever role."""
     for role in ("scheduler", "retention"):
@@ -120,3 +142,4 @@ def test_processes_of_one_installation_see_nothing_odd(roles: Roles, conn: db.Co
     eventually(lambda: conn.execute("SELECT FROM processes").rowcount == 2, within=20)
 
     assert "two installations" not in roles.logs()
+    assert "another machine" not in roles.logs()
