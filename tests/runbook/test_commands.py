@@ -49,7 +49,7 @@ _LOOKS = (
 )
 _CHANGES = (" stop ", " start ", " cancel ", " requeue ", " resend ")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def _type(stage: Stage, block: Block) -> None:
         done = stage.ask(stage.filled_in(block.text))
         assert done.returncode == 0, f"{block}\n{done.stderr}"
     elif block.language == "sh" and _only_looks(block):
-        eventually(lambda: _tried(stage, block), within=30)
+        eventually(lambda: _tried(stage, block), within=60)
     elif block.language == "sh":
         _tried(stage, block)
 
