@@ -13,7 +13,8 @@ _MADE = {".git", ".venv", "artifacts", "build", "data", "dist"}
 _MADE_ENDINGS = ("__pycache__", "_cache", ".egg-info", ".hypothesis")
 # Home directories, work directories, and where one puts what no package manager knows.
 _MACHINE = re.compile(r"(?<![\w.~-])/(?:Users|home|mnt|opt|srv|work)/[\w.-]+")
-_ALLOWED = {"/opt/homebrew", "/home/ada"}
+# The second is where ops/install puts the product on every host.
+_ALLOWED = {"/opt/homebrew", "/opt/mailworkers", "/home/ada"}
 _REGISTRY = re.compile(
     r"\b(?:pypi\.org|pythonhosted\.org|index-url|npmjs\.(?:org|com)|(?:docker|ghcr|quay)\.io)\b"
 )

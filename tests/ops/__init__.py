@@ -1,0 +1,1 @@
+"""What an operator of a bare host runs: the scripts, the unit, and a life in a fresh Debian."""

@@ -1,0 +1,5 @@
+"""Fixtures of the tests of ops/."""
+
+from tests.ops.parts import host
+
+__all__ = ["host"]
