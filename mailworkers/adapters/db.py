@@ -112,10 +112,16 @@ def connection_parameters(dsn: str, application: str) -> dict[str, Any]:
 def _parameters_in(dsn: str) -> dict[str, Any]:
     try:
         # Some drivers take search_path in the DSN; libpq does not, and ours is fixed.
-        return conninfo_to_dict(re.sub(r"(?<=[?&])search_path=[^&]*&?", "", dsn))
+        given = conninfo_to_dict(re.sub(r"(?<=[?&])search_path=[^&]*&?", "", dsn))
+        for host in str(given.get("host") or "").split(","):
+            if not host.startswith(("/", "@")):  # a directory or name of sockets
+                host.encode("idna")  # as the driver does it, which lets this error through
     except psycopg.ProgrammingError:
         # The driver's text would repeat the DSN, password included.
         raise ConfigError("MAIL_POSTGRES_PRIMARY_DSN is not a libpq connection string") from None
+    except UnicodeError:
+        raise ConfigError("MAIL_POSTGRES_PRIMARY_DSN names a host that cannot be one") from None
+    return given
 
 
 def libpq_variables(dsn: str) -> dict[str, str]:

@@ -42,7 +42,7 @@ class HttpOperations(HttpVerbs, HttpReviews):
             ("from", wanted.created_from and wanted.created_from.isoformat()),
             ("to", wanted.created_to and wanted.created_to.isoformat()),
         ]
-        return list(self.pages("/deliveries", Page[DeliverySummary], parameters, limit))
+        return self.pages("/deliveries", Page[DeliverySummary], parameters, limit)
 
     def find_delivery(self, delivery_id: UUID) -> Delivery | None:
         """Return one delivery with its recipients."""
@@ -50,7 +50,7 @@ class HttpOperations(HttpVerbs, HttpReviews):
 
     def list_attempts(self, delivery_id: UUID, limit: int) -> list[Attempt]:
         """Return up to *limit* attempts of a delivery, newest first."""
-        return list(self.pages(f"/deliveries/{delivery_id}/attempts", Page[Attempt], (), limit))
+        return self.pages(f"/deliveries/{delivery_id}/attempts", Page[Attempt], (), limit)
 
     def timeline(self, delivery_id: UUID) -> list[Event] | None:
         """Return what happened to a delivery, oldest first."""
@@ -85,13 +85,13 @@ class HttpOperations(HttpVerbs, HttpReviews):
     def list_suppressions(self, canonical: str | None, limit: int) -> list[Suppression]:
         """Return up to *limit* suppressions, or those of one address."""
         if canonical is None:
-            return list(self.pages("/suppressions", Page[Suppression], (), limit))
+            return self.pages("/suppressions", Page[Suppression], (), limit)
         found = self.find(f"/suppressions/{segment(canonical)}", Page[Suppression])
         return [] if found is None else found.items[:limit]
 
     def all_suppressions(self) -> Iterator[Suppression]:
         """Yield the whole list, by address and scope."""
-        return self.pages("/suppressions", Page[Suppression], (), None)
+        return self.whole("/suppressions", Page[Suppression])
 
     def put_suppressions(self, listings: Sequence[Listing], reason: str) -> list[Suppression]:
         """Put *listings* on the list, one by one; return what changed by it."""

@@ -18,6 +18,7 @@ from mailworkers.core.states import Stage
 
 if TYPE_CHECKING:
     from mailworkers.adapters.smtp import Session
+    from mailworkers.core.wire import Capabilities
 
 LEAST_FREE = 256 * 1024 * 1024  # bytes: sixteen full journals
 
@@ -71,10 +72,16 @@ def check_relay(settings: Settings) -> Iterator[Finding]:
         yield wrong("relay", f"{settings.smtp_addr}: {error}", RELAY_ADVICE[error.stage])
         return
     took_ms = (time.monotonic() - begun) * 1000
-    offers = " ".join(session.capabilities.keywords)
-    yield fine("relay", f"{session.relay} in {took_ms:.0f} ms, offers {offers}")
+    offers = " ".join(_offer(word, session.capabilities) for word in session.capabilities.keywords)
+    login = ", login accepted" if settings.smtp_username else ""
+    yield fine("relay", f"{session.relay} in {took_ms:.0f} ms{login}, offers {offers}")
     yield _identity(session, settings.smtp_from_email)
     session.close()
+
+
+def _offer(keyword: str, capabilities: "Capabilities") -> str:
+    """Return *keyword*, with what one chooses a login by."""
+    return f"AUTH({','.join(capabilities.auth)})" if keyword == "AUTH" else keyword
 
 
 def _identity(session: "Session", mail_from: str) -> Finding:
@@ -83,6 +90,8 @@ def _identity(session: "Session", mail_from: str) -> Finding:
         session.propose_sender(mail_from)
     except RelayUnavailable as error:
         advice = "have the relay's operator allow this sender, or correct MAIL_SMTP_FROM_EMAIL"
+        if error.reply is None:  # no answer is no refusal
+            advice = "it let us in and stalls now: ask its operator; mail is tried again by itself"
         return wrong("relay identity", f"MAIL FROM {mail_from}: {error.reason}", advice)
     return fine("relay identity", f"{mail_from} may send")
 

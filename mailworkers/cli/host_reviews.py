@@ -7,7 +7,8 @@ from mailworkers.adapters.store.dead_letters import DeadLetter, DeadLetterFilter
 from mailworkers.adapters.store.malformed import MalformedCommand, MalformedFilter
 from mailworkers.adapters.store.replays import Replay, ReplayPlan
 from mailworkers.cli.acting import actor, wake_scheduler
-from mailworkers.cli.host_stores import HostStores, all_pages
+from mailworkers.cli.host_stores import HostStores
+from mailworkers.cli.paging import all_pages
 
 
 class HostReviews(HostStores):

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from mailworkers.adapters.api_client import ApiClient, Parameters
+from mailworkers.cli.paging import all_pages
 from mailworkers.core.errors import ApiRefused, ConfigError
 
 LARGEST_PAGE = 200
@@ -21,6 +22,11 @@ class Page(msgspec.Struct, Generic[Item]):
 
     items: list[Item]
     next_cursor: str | None = None
+
+    @property
+    def next(self) -> str | None:
+        """Return where to go on."""
+        return self.next_cursor
 
 
 class HttpPages:
@@ -41,18 +47,26 @@ class HttpPages:
         return or_none(lambda: self._client.get(path, kind))
 
     def pages(
-        self, path: str, kind: type[Page[Item]], parameters: Parameters, limit: int | None
-    ) -> Iterator[Item]:
-        """Yield up to *limit* items of a list, or all of them."""
-        given, left, cursor = list(parameters), limit, None
-        while left is None or left > 0:
-            size = LARGEST_PAGE if left is None else min(left, LARGEST_PAGE)
-            page = self._client.get(path, kind, [*given, ("limit", size), ("cursor", cursor)])
+        self, path: str, kind: type[Page[Item]], parameters: Parameters, limit: int
+    ) -> list[Item]:
+        """Return up to *limit* items of a list; Failure where none turns up for too long."""
+        given = list(parameters)
+
+        def read(cursor: str | None, left: int) -> Page[Item]:
+            size = min(left, LARGEST_PAGE)
+            return self._client.get(path, kind, [*given, ("limit", size), ("cursor", cursor)])
+
+        return all_pages(read, limit)
+
+    def whole(self, path: str, kind: type[Page[Item]]) -> Iterator[Item]:
+        """Yield all items of a list, however long it is."""
+        cursor = None
+        while True:
+            page = self._client.get(path, kind, [("limit", LARGEST_PAGE), ("cursor", cursor)])
             yield from page.items
             cursor = page.next_cursor
             if cursor is None:
                 return
-            left = None if left is None else left - len(page.items)
 
 
 def or_none(ask: Callable[[], Answer]) -> Answer | None:

@@ -34,7 +34,7 @@ class HttpReviews(HttpPages):
             ("to", wanted.created_to and wanted.created_to.isoformat()),
             ("resolved", wanted.is_resolved),
         ]
-        return list(self.pages("/dead-letters", Page[DeadLetter], parameters, limit))
+        return self.pages("/dead-letters", Page[DeadLetter], parameters, limit)
 
     def find_dead_letter(self, number: int) -> DeadLetter | None:
         """Return one dead letter, also one that is none any more."""
@@ -72,7 +72,7 @@ class HttpReviews(HttpPages):
 
     def list_replays(self, limit: int) -> list[Replay]:
         """Return up to *limit* replays, newest first."""
-        return list(self.pages("/replays", Page[Replay], (), limit))
+        return self.pages("/replays", Page[Replay], (), limit)
 
     def find_replay(self, replay_id: int) -> Replay | None:
         """Return one replay and what became of its deliveries."""
@@ -92,7 +92,7 @@ class HttpReviews(HttpPages):
             ("from", wanted.received_from and wanted.received_from.isoformat()),
             ("to", wanted.received_to and wanted.received_to.isoformat()),
         ]
-        return list(self.pages("/malformed-commands", Page[MalformedCommand], parameters, limit))
+        return self.pages("/malformed-commands", Page[MalformedCommand], parameters, limit)
 
 
 def _order(

@@ -85,7 +85,10 @@ class Program(click.Group):
                 raise
             raise click.UsageError(_only_here(ctx.invoked_subcommand), error.ctx) from error
         except (ConfigError, SchemaTooNew) as error:
-            raise Misconfigured(str(error)) from error
+            lines = [str(error)]
+            if ctx.invoked_subcommand in _HOST_ONLY and os.environ.get("MAIL_API_URL"):
+                lines.append(f"MAIL_API_URL is set, but {_only_here(ctx.invoked_subcommand)}")
+            raise Misconfigured("\n".join(lines)) from error
         except StoreUnavailable as error:
             raise Failure(f"{error}\n`mailworkers doctor` says more") from error
         except (ApiRefused, ApiUnavailable) as error:
@@ -96,6 +99,8 @@ class Program(click.Group):
             raise Failure(str(error)) from error
 
 
+# Who needs the settings of the host, whatever MAIL_API_URL says.
+_HOST_ONLY = frozenset({"tokens", "migrate", "scale", "restart", "supervise", "shell"})
 # What elsewhere helps instead of a command that is about its host.
 _INSTEAD = {
     "tokens": "so that no token can make another, they are made there",

@@ -15,8 +15,8 @@ from mailworkers.adapters.store.reads import Attempt, Delivery, DeliveryFilter, 
 from mailworkers.adapters.store.suppressions import Key, Listing, Suppression
 from mailworkers.cli.acting import actor, wake_senders
 from mailworkers.cli.host_reviews import HostReviews
-from mailworkers.cli.host_stores import all_pages
 from mailworkers.cli.host_verbs import HostVerbs
+from mailworkers.cli.paging import all_pages
 from mailworkers.core.explanations import Explanation
 from mailworkers.core.situations import Situation
 from mailworkers.core.states import Lane

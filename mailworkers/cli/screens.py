@@ -16,6 +16,7 @@ from mailworkers.core.situations import (
     LONGEST_WAITS,
     MailView,
     PauseView,
+    Problem,
     RoleView,
     Situation,
     Trouble,
@@ -27,6 +28,7 @@ Line = list[Span]
 
 _BESIDE = 80  # columns from which on roles and lanes stand side by side
 _LEFT = 33
+_LEAST = 30  # columns of what is wrong
 _MOST = 3  # lines of each list below
 _STATUSES = ("scheduled", "queued", "rendered", "sending", "deferred")
 _STYLES: dict[str, dict[str, Any]] = {
@@ -46,7 +48,7 @@ def draw(situation: Situation, width: int) -> list[str]:
 
 def compose(situation: Situation, width: int) -> list[Line]:
     """Return what the screen says of *situation*; two columns where *width* allows."""
-    problems = [f"{it.what}  -> {it.advice}" for it in situation.problems]
+    problems = [_problem(it, width - 2) for it in situation.problems]
     lines = [_title(situation), *([("  ", ""), (text, "bad")] for text in problems)]
     lines.append(_stores(situation))
     if situation.mail is not None:
@@ -57,6 +59,12 @@ def compose(situation: Situation, width: int) -> list[Line]:
         lines += _listed("paused", [_pause(pause) for pause in mail.pauses])
         lines += _listed("last errors", [_trouble(it, situation, width) for it in mail.troubles])
     return lines
+
+
+def _problem(problem: Problem, width: int) -> str:
+    """Return one line; what is wrong gives way before what to do about it."""
+    advice = f"  -> {problem.advice}"
+    return cut(printable(problem.what), max(width - width_of(advice), _LEAST)) + advice
 
 
 def _title(situation: Situation) -> Line:

@@ -25,7 +25,7 @@ from tests.crash.stores.own import lack, own_servers, resize, small_disk
 from tests.crash.stores.standby import Standby
 from tests.deliveries import accept, new_delivery, put
 from tests.eventually import eventually
-from tests.relay import Relay
+from tests.relay import Relay, hang
 from tests.roles.test_cli import Run, environ, here, run
 
 __all__ = ["environ", "here", "open_path", "roles", "run"]
@@ -108,6 +108,32 @@ def test_a_relay_that_refuses_our_identity_is_found_without_sending(ask: Ask, re
     assert "MAIL_SMTP_FROM_EMAIL" in found.advice
     assert relay.accepted == []
     assert not any(line.startswith(("RCPT", "DATA")) for line in relay.commands[-1])
+
+
+def test_a_relay_that_stalls_at_our_identity_is_not_called_a_refusal(
+    ask: Ask, relay: Relay
+) -> None:
+    """Whoever is told to have the sender allowed would look in the wrong place."""
+    relay.says(MAIL=hang)
+
+    found = only(ask(MAIL_SMTP_TIMEOUT="1s"), "relay identity")
+
+    assert "stalls" in found.advice
+    assert "MAIL_SMTP_FROM_EMAIL" not in found.advice
+
+
+def test_a_login_that_works_is_told_with_what_the_relay_offers(
+    run: Run, here: dict[str, str], relay: Relay
+) -> None:
+    """Capabilities, and the mechanisms by which one logs in."""
+    relay.users = {"shop": "open sesame"}
+
+    found = run("doctor", "--json", MAIL_SMTP_ADDR=relay.addr, MAIL_SMTP_USERNAME="shop",
+                MAIL_SMTP_PASSWORD="open sesame")  # fmt: skip
+
+    told = {check["check"]: check["detail"] for check in json.loads(found.stdout)["checks"]}
+    assert "login accepted, offers PIPELINING" in told["relay"]
+    assert "AUTH(PLAIN,LOGIN,CRAM-MD5)" in told["relay"]
 
 
 # Postgres.

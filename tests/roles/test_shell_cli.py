@@ -84,5 +84,20 @@ def test_a_dsn_becomes_variables_and_its_password_no_argument() -> None:
     assert (made["PGHOST"], made["PGPORT"], made["PGUSER"]) == ("a,b", ",5433", "ada")
     assert (made["PGDATABASE"], made["PGSSLMODE"]) == ("mail", "verify-full")
     assert made["PGTARGETSESSIONATTRS"] == "read-write"
-    with pytest.raises(ConfigError, match="not a libpq connection string"):
-        libpq_variables("postgresql://a:b@[")
+    assert libpq_variables(f"host=/{'d' * 80}")["PGHOST"] == f"/{'d' * 80}"
+
+
+@pytest.mark.parametrize(
+    ("dsn", "said"),
+    [
+        ("postgresql://a:s3cret@[", "is not a libpq connection string"),
+        (f"host={'a' * 64}.example.com password=s3cret", "names a host that cannot be one"),
+        ("host=a..b password=s3cret", "names a host that cannot be one"),
+    ],
+)
+def test_a_dsn_that_cannot_be_one_is_a_wrong_setting(dsn: str, said: str) -> None:
+    """Not a crash in the driver; and its password is not repeated."""
+    with pytest.raises(ConfigError, match=said) as raised:
+        libpq_variables(dsn)
+
+    assert "s3cret" not in str(raised.value)

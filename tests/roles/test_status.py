@@ -90,6 +90,17 @@ def test_without_roles_status_says_which_are_missing(run: Run) -> None:
     assert problems(found) == ["no " + ", no ".join(ROLES) + " is alive"]
 
 
+def test_a_long_reason_gives_way_before_what_to_do(conn: Connection, run: Run) -> None:
+    """An error of a store is as long as it likes; the advice is what somebody needs."""
+    long = f"host=/{'very-' * 15}long dbname=x"
+
+    shown = run("status", MAIL_POSTGRES_PRIMARY_DSN=long)
+
+    (line,) = [line for line in shown.stdout.splitlines() if line.startswith("  postgres:")]
+    assert line.endswith("-> mailworkers doctor")
+    assert "…" in line
+
+
 def test_each_store_that_is_away_is_named_and_the_rest_is_shown(
     run: Run, here: dict[str, str], conn: Connection, redis_client: redis.Redis
 ) -> None:

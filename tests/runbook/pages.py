@@ -22,6 +22,7 @@ OF_THE_SYSTEM = {
     "redis-cli ": "a program of Debian's package; our Valkey comes without it",
     "sudo mailworkers shell": "every line but those of `mailworkers` is typed in one",
     "sudo ops/": "tests/ops does them on a Debian of its own",
+    "sudo /opt/mailworkers/current/ops/": "as those, of the release that is installed",
     "promtool ": "tests/telemetry runs it",
 }
 # What the stage does in the place of systemd.

@@ -58,13 +58,13 @@ def mail_was_suppressed(stage: Stage) -> Iterator[None]:
 
 @contextmanager
 def the_login_is_refused(stage: Stage) -> Iterator[None]:
-    """Somebody changed the password at the relay."""
-    stage.relay.users["shop"] = "another"
+    """Somebody changed the password at the relay; who reads the page knows the new one."""
+    stage.relay.users["shop"] += " again"
     stage.relay.hangs_up()
     stage.names["DELIVERY_ID"] = stage.put(3)
     stage.wait_for_row("SELECT 1 FROM attempts WHERE reply_code = 535")
     stage.wait_for_row("SELECT 1 FROM processes WHERE detail->>'breaker' <> 'closed'")
-    stage.typed = "another\n"
+    stage.typed = f"{stage.relay.users['shop']}\n"
     yield
 
 

@@ -27,7 +27,6 @@ from tests.crash.processes import Roles, environ_of
 from tests.eventually import eventually
 from tests.relay import Relay
 
-USERS = {"shop": "open sesame"}
 _YES = "y\n" * 9  # to every question
 MISSING_TEMPLATE = "welcome"  # operators forgot it
 _TABLES = b"""
@@ -49,14 +48,15 @@ class Stage:
         self.typed = _YES
         self.password = directory / "relay-password"
         self.relay = Relay(certificates)
-        self.relay.users = dict(USERS)
+        self.relay.users = {"shop": "open sesame"}
         self.relay.start()
         roles = Roles(environ_of(servers, self.relay, directory), directory)
         self.host = Host(roles, directory)
         self.environ = self.host.environ
         self.environ |= _settings(certificates)
         self.environ["MAIL_SMTP_PASSWORD_FILE"] = str(self.password)
-        self._write_password()
+        self.password.write_text(self.relay.users["shop"])
+        self.password.chmod(0o600)
         self._templates = directory / "templates"
         self.environ["MAIL_TEMPLATE_DIR"] = str(self._templates)
         self._make_programs()
@@ -71,8 +71,6 @@ class Stage:
     def tidy(self) -> None:
         """Undo whatever there was: no mail, no pauses, two senders; return when all is well."""
         self.relay.forgets()
-        self.relay.users = dict(USERS)
-        self._write_password()
         self.typed = _YES
         (self.directory / "log_level").unlink(missing_ok=True)
         self._copy_templates()
@@ -96,7 +94,7 @@ class Stage:
             "SELECT 1 WHERE NOT EXISTS (SELECT FROM deliveries"
             " WHERE status IN ('queued', 'rendered', 'sending', 'deferred'))"
         )
-        eventually(lambda: self.run("mailworkers status").returncode == 0, within=90)
+        eventually(lambda: self.run("mailworkers status").returncode == 0, within=180)
 
     def connection(self) -> AbstractContextManager[db.Connection]:
         """Return a connection to the database."""
@@ -111,23 +109,19 @@ class Stage:
     def wait_for(self, status: str, least: int = 1) -> None:
         """Return when there are so many deliveries of *status*."""
         with self.connection() as conn:
-            eventually(lambda: count(conn, status) >= least, within=30)
+            eventually(lambda: count(conn, status) >= least, within=120)
 
     def wait_for_row(self, statement: str) -> str:
         """Return the first value of *statement* as soon as it finds a row."""
         with self.connection() as conn:
             (found, *_) = eventually(
-                lambda: conn.execute(statement.encode()).fetchone() or (), within=90
+                lambda: conn.execute(statement.encode()).fetchone() or (), within=180
             )
         return str(found)
 
     def mend_templates(self) -> None:
         """Add the template that was forgotten; roles see it when they start the next time."""
         shutil.copytree(packaged_directory() / MISSING_TEMPLATE, self._templates / MISSING_TEMPLATE)
-
-    def _write_password(self) -> None:
-        self.password.write_text(USERS["shop"])
-        self.password.chmod(0o600)
 
     def _copy_templates(self) -> None:
         shutil.rmtree(self._templates, ignore_errors=True)
@@ -175,7 +169,7 @@ class Stage:
             input=typed,
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=300,
             check=False,
         )
 

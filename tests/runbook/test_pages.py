@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from mailworkers.adapters import db
+from mailworkers.adapters.instruments import INSTRUMENTS
+from mailworkers.adapters.setting_table import CLIENT_NAMES, NAMES
 from mailworkers.cli.main import main
 from tests.runbook.pages import (
     LANGUAGES,
@@ -147,6 +149,18 @@ def test_a_command_that_does_not_exist_is_noticed() -> None:
     for words in (["status", "--colour"], ["deliveries", "shout"], ["pause", "--all"]):
         with pytest.raises((click.ClickException, AssertionError)):
             _parse(words)
+
+
+@_EVERY_PAGE
+def test_every_metric_and_setting_that_is_named_exists(page: str) -> None:
+    """A number that nobody counts is looked for in vain, a setting set in vain."""
+    text = PAGES[page]
+    metrics = {instrument.prometheus_name for instrument in INSTRUMENTS}
+    named = set(re.findall(r"`((?:mail|retries|retry|service)_\w+)", text))
+    settings = set(re.findall(r"`(MAIL_[A-Z_]+)[`=]", prose(page)))
+
+    assert named <= metrics
+    assert settings <= NAMES | CLIENT_NAMES
 
 
 @_EVERY_PAGE

@@ -330,3 +330,12 @@ def test_what_is_about_a_host_says_so_and_what_helps_instead(
 
     assert result.exit_code == 2
     assert instead in result.stderr
+
+
+def test_a_host_s_command_elsewhere_says_where_it_works() -> None:
+    """Not only that settings are missing, which nobody there has or wants."""
+    result = run("tokens", "list", MAIL_API_URL="http://127.0.0.1:9")
+
+    assert result.exit_code == 78
+    assert "MAIL_API_URL is set, but this one" in result.stderr
+    assert "they are made there" in result.stderr
