@@ -1,6 +1,11 @@
 # shellcheck shell=bash
 # All parts, in an order in which none needs a later one; HERE is the directory of the scripts.
 
+# Releases are looked at from wherever the operator stands, often in another tree of the same product:
+# Python must take neither that nor a path of the operator's for the release.
+unset PYTHONPATH PYTHONHOME
+export PYTHONSAFEPATH=1
+
 # shellcheck source=parts/speaking.sh
 . "$HERE/parts/speaking.sh"
 # shellcheck source=parts/places.sh

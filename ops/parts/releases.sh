@@ -70,7 +70,7 @@ build_release() {
   remove_incomplete
   (
     umask 022
-    unset PYTHONPATH PYTHONHOME VIRTUAL_ENV
+    unset VIRTUAL_ENV
     python3 -m venv "$NEW_RELEASE"
     install_into "$NEW_RELEASE" "$source" "$@"
     carry_files "$NEW_RELEASE" "$source"
@@ -182,6 +182,24 @@ releases_in_use() {
 release_of_process() {
   tr '\0' '\n' <"/proc/$1/cmdline" 2>/dev/null | sed -n "s|^\($RELEASES/[^/]*\)/share/.*|\1|p" | head -n 1
 }
+
+# check_way_back OLD NEW: expand, then contract. As long as the schema of the new release still carries
+# the old one's code there is a way back.
+check_way_back() {
+  if [ "$("$2/bin/python" -c "$OLDEST_CODE")" -le "$("$1/bin/python" -c "$CODE_LEVEL")" ]; then return; fi
+  fail "the present release could not run on the new schema: there would be no way back" \
+    "go to a release in between first, or accept that: --one-way"
+}
+
+CODE_LEVEL='from mailworkers.adapters.db import CODE_LEVEL; print(CODE_LEVEL)'
+OLDEST_CODE='
+import re
+from mailworkers.adapters.db import SQL_DIRECTORY
+
+row = re.compile(r"INTO schema_versions \(version, oldest_code\)\s+VALUES \(\d+, (\d+)\)")
+texts = [path.read_text() for path in (SQL_DIRECTORY / "migrations").glob("*.sql")]
+print(max(int(found) for text in texts for found in row.findall(text)))
+'
 
 # needs_new_supervisord OLD NEW: whether what supervisord itself has read or loaded has changed.
 needs_new_supervisord() {

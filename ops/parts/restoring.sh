@@ -55,17 +55,19 @@ restore_journals() {
   find "$STATE" -mindepth 1 -maxdepth 2 -exec chown -h "$ACCOUNT:$ACCOUNT" {} +
 }
 
+# restore_settings BACKUP: for a host that is to take the place of another. What it had is kept beside.
 restore_settings() {
-  if [ -e "$SETTINGS" ] && [ -n "$(setting MAIL_POSTGRES_PRIMARY_DSN)$(setting MAIL_POSTGRES_PRIMARY_DSN_FILE)" ]; then
-    warn "this host has settings of its own, which are kept; those of the backup: $1/settings.tar.gz"
-    return
-  fi
   say "restoring settings, catalog and keys"
-  run tar -xzpf "$1/settings.tar.gz" -C "${CONF%/*}"
+  if [ -e "$SETTINGS" ]; then run mv "$SETTINGS" "$SETTINGS.before-restore"; fi
+  run tar -xzpf "$1/settings.tar.gz" -C "${CONF%/*}" --exclude="${MANAGER##*/}"
   run chgrp -R "$ACCOUNT" "$CONF"
   run chown root:root "$SETTINGS"
   restore_place "$1" templates.tar.gz MAIL_TEMPLATE_DIR
   restore_place "$1" dkim.tar.gz MAIL_DKIM_DIR
+  if [ "$(setting MAIL_REDIS_MASTER_ADDR)" = 127.0.0.1:6379 ] && [ -e "$REDIS_SETTINGS" ] &&
+    [ -n "$(setting MAIL_REDIS_PASSWORD)" ]; then
+    write_redis_settings "$(setting MAIL_REDIS_PASSWORD)"
+  fi
 }
 
 restore_place() {

@@ -61,6 +61,7 @@ start_supervisord() {
   service is-up && return
   (
     umask 077
+    cd "$STATE"
     as_service setsid --fork "$CURRENT/bin/python" -m mailworkers supervise
   ) </dev/null >>"$SUPERVISE_LOG" 2>&1
   wait_until_up

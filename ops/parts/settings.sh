@@ -75,7 +75,7 @@ enter_settings() {
     [[ $kept == *" $name "* ]] || unset "$name" 2>/dev/null || true
   done
   # The audit trail tells who was at the keyboard.
-  export LOGNAME=$operator HOME=$STATE
+  export LOGNAME=$operator HOME=$STATE PYTHONSAFEPATH=1
   while IFS= read -r line; do
     [ -n "$line" ] && export "${line?}"
   done <<<"$values"

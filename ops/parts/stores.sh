@@ -54,13 +54,18 @@ secure_redis() {
   local password
   if [ -e "$REDIS_FILE" ]; then return; fi
   password=$(new_secret)
+  give_setting MAIL_REDIS_PASSWORD "$password"
+  write_redis_settings "$password"
+}
+
+# write_redis_settings PASSWORD: lets the Redis here be what the settings of the service say.
+write_redis_settings() {
   put_file 0640 root:redis "$REDIS_FILE" <<CONF
 # Written by mailworkers' ops/install: commands must outlive a crash, and not be for everybody here.
 appendonly yes
 maxmemory-policy noeviction
-requirepass $password
+requirepass $1
 CONF
-  give_setting MAIL_REDIS_PASSWORD "$password"
   if ! grep -qxF "include $REDIS_FILE" "$REDIS_SETTINGS"; then
     echo "include $REDIS_FILE" | run tee -a "$REDIS_SETTINGS" >/dev/null
   fi

@@ -1,9 +1,12 @@
 """Releases beside each other: which one is current, which are kept, what is no release."""
 
 import os
+import shutil
+import sys
 from pathlib import Path
 
 from tests.ops.parts import make_release, parts
+from tests.ops.unit_files import ROOT
 
 
 def _current(host: Path) -> str:
@@ -98,3 +101,53 @@ def test_a_dead_supervisord_is_not_taken_for_a_live_one(host: Path) -> None:
     (host / "var/lib/mailworkers/supervisord.pid").write_text(f"{os.getpid()}\n")
 
     assert parts(host, "supervisord_pid").stdout == ""
+
+
+def _release_of(host: Path, name: str, *, oldest_code: int = 1) -> Path:
+    """A release that runs this product, its newest migration asking for code of *oldest_code*."""
+    release = make_release(host, name)
+    for part in ("mailworkers", "sql"):
+        shutil.copytree(ROOT / part, release / part, ignore=shutil.ignore_patterns("__pycache__"))
+    python = release / "bin/python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={release} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    if oldest_code > 1:
+        row = f"INTO schema_versions (version, oldest_code) VALUES (2, {oldest_code});\n"
+        (release / "sql/migrations/0002_narrow.sql").write_text(row)
+    return release
+
+
+def test_a_schema_that_only_widens_leaves_a_way_back(host: Path) -> None:
+    """The present code runs on it: an upgrade may be taken back."""
+    old, new = _release_of(host, "1-a"), _release_of(host, "2-b")
+
+    done = parts(host, f"check_way_back {old} {new}")
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_schema_that_excludes_the_present_code_is_refused(host: Path) -> None:
+    """Told before anything is changed, with what can be done about it."""
+    old, new = _release_of(host, "1-a"), _release_of(host, "2-b", oldest_code=2)
+
+    refused = parts(host, f"check_way_back {old} {new}")
+
+    assert refused.returncode == 1
+    assert "no way back" in refused.stderr
+    assert "--one-way" in refused.stderr
+
+
+def test_supervisord_is_restarted_only_when_it_has_changed(host: Path) -> None:
+    """Roles alone are restarted one by one; a changed plugin is loaded by a new supervisord."""
+    old, new = _release_of(host, "1-a"), _release_of(host, "2-b")
+    for release in (old, new):
+        (release / "share/mailworkers").mkdir(parents=True)
+        (release / "share/mailworkers/supervisord.conf").write_text("[supervisord]\n")
+    question = f"if needs_new_supervisord {old} {new}; then echo yes; else echo no; fi"
+
+    same = parts(host, question).stdout
+    with (new / "mailworkers/adapters/supervisor_plugin.py").open("a") as plugin:
+        plugin.write("# changed\n")
+    changed = parts(host, question).stdout
+
+    assert (same, changed) == ("no\n", "yes\n")

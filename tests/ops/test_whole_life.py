@@ -58,9 +58,12 @@ def test_the_whole_life_of_a_host(root: DebianRoot) -> None:
         _is_upgraded_while_mail_flows(host)
         _takes_a_bad_upgrade_back_by_itself(host)
         _is_rolled_back(host)
+        _survives_an_upgrade_that_is_interrupted(host)
+        _survives_an_upgrade_that_is_killed(host)
         _is_backed_up_lost_and_restored(host)
         _is_removed_and_found_again(host)
         _is_purged(host)
+        _rises_again_from_its_backup(host)
 
 
 def _installs_and_waits_for_the_relay(root: DebianRoot) -> None:
@@ -165,6 +168,48 @@ def _is_rolled_back(host: Host) -> None:
     host.expect("older")
 
 
+def _stop_in_the_middle(host: Host, signal: str) -> str:
+    """Send *signal* to an upgrade that has restarted two roles; return all it said."""
+    command = host.root.command(
+        "sh", "-c", "echo $$ >/root/upgrading; exec /root/two/ops/upgrade --no-backup 2>&1"
+    )
+    upgrade = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert upgrade.stdout is not None
+    said = []
+    for line in upgrade.stdout:
+        said.append(line)
+        if line == "restarting scheduler\n":
+            host.run("sh", "-c", f"kill -{signal} $(cat /root/upgrading)")
+    upgrade.stdout.close()
+    assert upgrade.wait(60) != 0
+    return "".join(said)
+
+
+def _survives_an_upgrade_that_is_interrupted(host: Host) -> None:
+    """A lost terminal, Ctrl-C or a shutdown: it takes itself back first."""
+    said = _stop_in_the_middle(host, "TERM")
+
+    assert "all is as before" in said
+    assert host.versions_alive() == {__version__}
+
+
+def _survives_an_upgrade_that_is_killed(host: Host) -> None:
+    """It cannot take itself back: the next one refuses, and names the command that does."""
+    _stop_in_the_middle(host, "KILL")
+    eventually(lambda: host.run("mailworkers", "status", check=False).returncode == 0, 60)
+    assert len(host.versions_alive()) == 2
+
+    refused = host.run("/root/two/ops/upgrade", check=False)
+    assert "was killed in the middle" in refused.stderr
+    way_back = refused.stderr.split("take it back first: ")[1].split()
+    host.run(*way_back, "--yes")
+
+    assert host.version() == __version__
+    assert host.versions_alive() == {__version__}
+    host.send("unharmed")
+    host.expect("unharmed")
+
+
 def _is_backed_up_lost_and_restored(host: Host) -> None:
     """What went out after the backup waits again: it is held back, found and withdrawn."""
     host.say("pause", "--all", "--reason", "drill")
@@ -217,3 +262,16 @@ def _is_purged(host: Host) -> None:
     processes = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '"
     assert "supervise" not in host.run("sh", "-c", processes).stdout
     assert host.run("ls", "/var/backups/mailworkers").stdout != ""
+
+
+def _rises_again_from_its_backup(host: Host) -> None:
+    """An empty host takes the place of a lost one, with its settings, and sends after a release."""
+    installed = host.run(f"{SOURCE}/ops/install", "--no-systemd", "--wheelhouse", WHEELHOUSE,
+                         check=False)  # fmt: skip
+    assert installed.returncode == 78
+    host.run(f"{OPS}/restore", "latest", "--settings", "--yes")
+
+    host.say("resume", "--all", "--reason", "compared")
+    assert "FAIL" not in host.say("doctor")
+    host.send("risen")
+    host.expect("risen")
