@@ -105,7 +105,10 @@ def _here_command(drill: Drill) -> click.Command:
     )
     @_shared_options
     def run_drill(*, is_here: bool, **shared: Any) -> None:
-        (_run_here if is_here else lambda asked: _run_alone(drill, asked))(shared)
+        if is_here:
+            _run_here(shared)
+        else:
+            _run_alone(drill, shared)
 
     return run_drill
 
