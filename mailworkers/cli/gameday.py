@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from mailworkers.cli.gameday_drills import drill_commands, run_all
+from mailworkers.cli.gameday_drills import check_place, drill_commands, run_all
 from mailworkers.cli.output import json_option, print_json
 from mailworkers.cli.server_option import servers_option
 from mailworkers.cli.tables import print_table
@@ -25,6 +25,7 @@ _SHARED = (
     click.option(
         "--report",
         type=click.Path(dir_okay=False, path_type=Path),
+        callback=check_place,
         help="Write the report into this file, as JSON.",
     ),
     click.option("--keep", is_flag=True, help="Keep ledgers, logs and data of a good run, too."),

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import secrets
 import shutil
 import signal
@@ -26,6 +27,17 @@ Report = dict[str, Any]
 ON_AN_INSTALLATION = "role-deaths"
 _SHORTEST = 10  # seconds
 _MARGIN = 1200  # seconds beside the load until a drill is given up
+
+
+def check_place(
+    _context: click.Context, _option: click.Parameter, path: Path | None
+) -> Path | None:
+    """Return *path* when a file can be written there: not to be found out after the drill."""
+    if path is not None and not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise click.BadParameter(f"{path} cannot be written")
+    return path
+
+
 _SHARED = (
     click.option(
         "--rate",
@@ -47,11 +59,13 @@ _SHARED = (
     click.option(
         "--log",
         type=click.Path(dir_okay=False, path_type=Path),
+        callback=check_place,
         help="Write the session log into this file, too.",
     ),
     click.option(
         "--report",
         type=click.Path(dir_okay=False, path_type=Path),
+        callback=check_place,
         help="Write the report into this file, as JSON.",
     ),
     click.option("--keep", is_flag=True, help="Keep ledgers, logs and data of a good one, too."),
@@ -105,7 +119,10 @@ def _here_command(drill: Drill) -> click.Command:
     )
     @_shared_options
     def run_drill(*, is_here: bool, **shared: Any) -> None:
-        (_run_here if is_here else lambda asked: _run_alone(drill, asked))(shared)
+        if is_here:
+            _run_here(shared)
+        else:
+            _run_alone(drill, shared)
 
     return run_drill
 
@@ -162,8 +179,6 @@ def _run_alone(drill: Drill, shared: Report) -> None:
 
 
 def _run_here(shared: Report) -> None:
-    import os
-
     from mailworkers.adapters.settings import load
     from mailworkers.gameday.drills.guard import doubt_of
     from mailworkers.gameday.drills.here import play_here

@@ -81,6 +81,20 @@ def test_a_drill_that_is_too_short_for_its_alarm_is_refused() -> None:
     assert "can be judged from --seconds 65 on" in done.output
 
 
+@pytest.mark.parametrize("option", ["--log", "--report"])
+@pytest.mark.parametrize("day", ["redis-outage", "all", "role-deaths"])
+def test_a_file_that_cannot_be_written_is_found_out_at_once(
+    tmp_path: Path, option: str, day: str
+) -> None:
+    """Not after ten minutes, when there is something to write."""
+    place = tmp_path / "missing" / "file"
+
+    done = CliRunner().invoke(main, ["gameday", "run", day, option, str(place)])
+
+    assert done.exit_code == 2
+    assert "cannot be written" in done.output
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [

@@ -60,11 +60,11 @@ def _left(place: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["redis-outage", "journal-disk-full", "host-split"])
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGKILL])
 def test_a_drill_that_is_ended_leaves_nothing_running(
     request: pytest.FixtureRequest, place: Path, name: str, how: signal.Signals
 ) -> None:
-    """Ctrl-C and SIGTERM end it in order; killed, all that it started ends with it."""
+    """Ctrl-C, SIGTERM and its time limit end it in order; killed, all it started ends with it."""
     before = _links()
     process = _started(request, place, name)
 
