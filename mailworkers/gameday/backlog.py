@@ -54,7 +54,9 @@ class Backlog:
     def _look(self) -> None:
         with contextlib.suppress(redis.RedisError):
             groups = self._redis.xinfo_groups(self._stream)
-            self._entries = sum(group["pending"] + (group.get("lag") or 0) for group in groups)
+            told = sum(group["pending"] + (group.get("lag") or 0) for group in groups)
+            # After a failover Redis' lag is too high for good; no more wait than there are.
+            self._entries = min(told, self._redis.xlen(self._stream))
         try:
             if self._conn is None:
                 self._conn = psycopg.connect(
