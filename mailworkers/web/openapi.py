@@ -181,8 +181,8 @@ def _success(handler: HTTPRouteHandler) -> str:
 
 
 def _schemas(handlers: list[HTTPRouteHandler]) -> Json:
-    """Return the schema of every type in bodies and answers, by name."""
-    types = {ErrorEnvelope, RenderedCommand, TemplateCommand}
+    """Return the schema of every type in bodies, answers and parameters, by name."""
+    types: set[type] = {ErrorEnvelope, RenderedCommand, TemplateCommand, FailureCode}
     for handler in handlers:
         types |= {handler.opt["answer"], *handler.opt.get("body", ())}
     ordered = sorted(types, key=lambda kind: kind.__name__)

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from tests.crash.operation.commands import from_now
 from tests.relay import accepting, hang, late, reset
@@ -115,16 +115,20 @@ def answers_were_lost(stage: Stage) -> Iterator[None]:
 def redis_is_away(stage: Stage) -> Iterator[None]:
     """Stopped."""
     stage.servers.keyvalue.stop()
-    yield
-    stage.servers.keyvalue.start()
+    try:
+        yield
+    finally:
+        stage.servers.keyvalue.start()
 
 
 @contextmanager
 def postgres_is_away(stage: Stage) -> Iterator[None]:
     """Stopped."""
     stage.servers.postgres.stop()
-    yield
-    stage.servers.postgres.start()
+    try:
+        yield
+    finally:
+        stage.servers.postgres.start()
 
 
 @contextmanager
@@ -137,7 +141,11 @@ def the_scheduler_hangs(stage: Stage) -> Iterator[None]:
         "SELECT 1 FROM processes WHERE role = 'scheduler'"
         " AND beat_at < clock_timestamp() - interval '16 s'"
     )
-    yield
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):  # the page says how to end it
+            os.kill(pid, signal.SIGCONT)
 
 
 @contextmanager
