@@ -96,7 +96,7 @@ QUEUE = Row("Queue and ages", (
           (Query(_now("retry_queue_depth"), "deferred"),), "mails"),
     Panel("Commands in Redis", "Entries no consumer was handed; only Redis knows them.",
           (Query(_now("mail_stream_commands_lag"), "lag"),), "short",
-          alarms=(Alarm("MailCommandsWait", 5000),)),
+          alarms=(Alarm("MailIntakeStalled"), Alarm("MailCommandsWait", 5000))),
     Panel("Oldest pause", "How long the oldest pause has lasted, 0 without one.",
           (Query(_now("mail_pauses_oldest_age_ms"), "oldest"),), "ms", log_base=10,
           alarms=(Alarm("MailPausedLong", 14_400_000),)),

@@ -1,76 +1,34 @@
-"""A real Prometheus beside the roles of a test, with the shipped configuration and rules."""
+"""The Prometheus of game days beside the roles of a test, and more to ask it."""
 
-import http
 import json
 import shutil
-import subprocess
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
+from mailworkers.gameday import prometheus
 from tests.crash.operation.hosts import free_port
 from tests.crash.processes import Roles
 from tests.crash.stores.own import lack
-from tests.eventually import eventually
-
-CONFIGURATION = Path(__file__).resolve().parents[2] / "ops" / "prometheus"
 
 Series = dict[str, Any]
 
 
-class Prometheus:
-    """Prometheus by the shipped configuration, but for the port of its one target.
-
-    *every* is how often it scrapes and judges, the shipped 10 s where nothing else is wanted.
-    """
+class Prometheus(prometheus.Prometheus):
+    """Scrapes and judges *every* so often, and keeps exemplars."""
 
     def __init__(self, directory: Path, target: int, *, every: str = "10s") -> None:
-        for file in CONFIGURATION.glob("*.yml"):
-            text = file.read_text().replace("127.0.0.1:9094", f"127.0.0.1:{target}")
-            text = text.replace("_interval: 10s", f"_interval: {every}")
-            (directory / file.name).write_text(text)
-        self._url = f"127.0.0.1:{free_port()}"
-        self._log = (directory / "prometheus.log").open("wb")
-        self._process = subprocess.Popen(
-            [
-                "prometheus",
-                f"--config.file={directory / 'prometheus.yml'}",
-                f"--storage.tsdb.path={directory / 'tsdb'}",
-                f"--web.listen-address={self._url}",
-                "--enable-feature=exemplar-storage",
-            ],
-            stdout=self._log,
-            stderr=self._log,
-        )
-
-    def __enter__(self) -> Self:
-        eventually(self._is_ready, within=60)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait(30)
-        self._log.close()
-
-    def _is_ready(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://{self._url}/-/ready", timeout=5) as answer:
-                return int(answer.status) == http.HTTPStatus.OK
-        except OSError:
-            return False
+        super().__init__(directory, target, f"127.0.0.1:{free_port()}")
+        self._command.append("--enable-feature=exemplar-storage")
+        for file in directory.glob("*.yml"):
+            file.write_text(file.read_text().replace("_interval: 10s", f"_interval: {every}"))
 
     def _get(self, path: str, **query: str) -> Any:
-        url = f"http://{self._url}/api/v1/{path}?{urllib.parse.urlencode(query)}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        url = f"http://{self._address}/api/v1/{path}?{urllib.parse.urlencode(query)}"
+        with self._opener.open(url, timeout=10) as answer:
             return json.load(answer)["data"]
-
-    def ask(self, question: str) -> list[Series]:
-        """Return what the query *question* gives now."""
-        found: list[Series] = self._get("query", query=question)["result"]
-        return found
 
     def ask_range(self, question: str, begin: float, end: float, step: float) -> list[Series]:
         """Return what *question* gave from *begin* to *end*, every *step* seconds."""
@@ -86,16 +44,6 @@ class Prometheus:
         )
         return found
 
-    def number(self, question: str) -> float | None:
-        """Return the one value *question* gives now, None where there is none."""
-        found = self.ask(question)
-        return float(found[0]["value"][1]) if found else None
-
-    def firing(self) -> set[str]:
-        """Return the names of the alarms that fire."""
-        found = self.ask('ALERTS{alertstate="firing"}')
-        return {series["metric"]["alertname"] for series in found}
-
 
 @contextmanager
 def watching(roles: Roles, directory: Path, *, every: str = "10s") -> Iterator[Prometheus]:
@@ -107,7 +55,5 @@ def watching(roles: Roles, directory: Path, *, every: str = "10s") -> Iterator[P
     for role in ("consumer", "scheduler", "sender", "retention"):
         roles.start(role)
     roles.start("api", MAIL_INTERNAL_HTTP_ADDR=f"127.0.0.1:{free_port()}")
-    place = directory / "prometheus"
-    place.mkdir()
-    with Prometheus(place, port, every=every) as started:
+    with Prometheus(directory / "prometheus", port, every=every) as started:
         yield started
