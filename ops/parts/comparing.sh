@@ -12,7 +12,7 @@ seen_leaving() {
     find "$LOGS" -name 'sender-*.log*' -type f -exec zgrep -hF '"mail delivery sent"' {} + |
       grep -oE "\"delivery_id\": ?\"$UUID\"" || true
     if [ ${#RELAY_LOGS[@]} -gt 0 ]; then zgrep -hoiE "<$UUID@" "${RELAY_LOGS[@]}" || true; fi
-  } | grep -oiE "$UUID" | tr 'A-F' 'a-f' | sort -u
+  } | { grep -oiE "$UUID" || true; } | tr 'A-F' 'a-f' | sort -u
 }
 
 # compare: prints what waits, and what of it was seen leaving; with CANCEL withdraws that.

@@ -81,6 +81,13 @@ def test_logs_old_and_new_tell_what_left(host: Path) -> None:
     assert seen == [ADA, BOB]
 
 
+def test_a_host_without_logs_has_seen_nothing_leave(host: Path) -> None:
+    """A new one, which takes the place of a lost one."""
+    seen = parts(host, "seen_leaving")
+
+    assert (seen.returncode, seen.stdout) == (0, ""), seen.stderr
+
+
 def test_the_relays_log_tells_by_message_id(host: Path) -> None:
     """Ours begin with the delivery's id; relays write them in either case."""
     log = host / "mail.log"
