@@ -4,6 +4,7 @@
 # Two witnesses: the senders' own logs (`mail delivery sent` names the delivery) and the relay's, which
 # has Message-IDs, and ours begin with the delivery's id.
 
+RELAY_LOGS=() CANCEL=no
 UUID='[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}'
 
 # Prints the deliveries the witnesses have seen leave, each once. Logs may be compressed.
