@@ -16,8 +16,8 @@ import psycopg
 import redis
 
 from mailworkers.adapters import stream
+from mailworkers.adapters.exposition import Readings
 from mailworkers.adapters.journal import DIRECTORY
-from mailworkers.adapters.metrics import Readings
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.store import reads
 from mailworkers.adapters.store.pool import PATIENCE, Connection, Pool

@@ -18,20 +18,16 @@ import re
 import struct
 import weakref
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
 import msgspec
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
-from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.openmetrics.exposition import generate_latest as generate_open_metrics
 
-from mailworkers.adapters.exemplars import Bucket, Example, Examples, newest
+from mailworkers.adapters.exemplars import Examples
 from mailworkers.adapters.instruments import BY_NAME, INSTRUMENTS, Instrument, Kind
 
 MOST_SERIES = 64
@@ -40,15 +36,12 @@ OTHER = "other"
 # For as many series as there can be, their names at their longest.
 SPACE = 256 * 1024
 
-_EXAMPLES = ".examples"
-_NAMES = {instrument.family: instrument.name for instrument in INSTRUMENTS}
+EXAMPLES = ".examples"
 
 _KEPT = (Kind.COUNTER, Kind.HISTOGRAM)
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _USED = struct.Struct("i")  # the file's first field: how many of its bytes are in use
 _KEY = msgspec.json.Decoder(tuple[str, str, dict[str, str], str])
-
-Readings = Mapping[str, Mapping[tuple[str, ...], float]]
 
 
 class Metrics:
@@ -241,7 +234,7 @@ def _open_files(directory: Path, process: str) -> tuple[_Slot, dict[Kind, _Numbe
     slot = _Slot(directory, process)
     try:
         numbers = {kind: _open(directory / f"{kind}_{slot.name}.db") for kind in _KEPT}
-        return slot, numbers, Examples(directory / f"{slot.name}{_EXAMPLES}")
+        return slot, numbers, Examples(directory / f"{slot.name}{EXAMPLES}")
     except BaseException:
         slot.release()
         raise
@@ -255,7 +248,7 @@ def _close(slot: _Slot, files: "tuple[_Closable, ...]") -> None:
 
 def _open(path: Path) -> _NumberFile:
     """Open the file at *path*; one that cannot be read is set aside and begun anew."""
-    if path.exists() and not _is_readable(path):
+    if path.exists() and not is_readable(path):
         path.replace(path.with_suffix(".bad"))
     with path.open("ab") as file_of_zeros:
         os.posix_fallocate(file_of_zeros.fileno(), 0, SPACE)
@@ -263,7 +256,7 @@ def _open(path: Path) -> _NumberFile:
     return file
 
 
-def _is_readable(path: Path) -> bool:
+def is_readable(path: Path) -> bool:
     """Whether the file is whole: its length covers what it says, and every key can be read."""
     try:
         with path.open("rb") as start:
@@ -276,75 +269,3 @@ def _is_readable(path: Path) -> bool:
     except (OSError, RuntimeError, ValueError, struct.error):
         return False
     return True
-
-
-class _Exposition:
-    """What `/metrics` shows: the files of every process, and gauges read just now."""
-
-    def __init__(self, directory: Path, readings: Readings, *, has_examples: bool = False) -> None:
-        self._directory = directory
-        self._readings = readings
-        self._has_examples = has_examples
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield each metric once; files being made or damaged are left out."""
-        files = [str(path) for path in sorted(self._directory.glob("*.db")) if _is_readable(path)]
-        examples = self._examples()
-        for metric in MultiProcessCollector.merge(files):  # type: ignore[no-untyped-call]
-            yield _exemplified(metric, examples) if examples else metric
-        for name, series in self._readings.items():
-            yield _gauge(BY_NAME[name], series)
-
-    def _examples(self) -> dict[Bucket, Example]:
-        if not self._has_examples:
-            return {}
-        return newest(sorted(self._directory.glob(f"*{_EXAMPLES}")))
-
-
-def _exemplified(metric: Metric, examples: Mapping[Bucket, Example]) -> Metric:
-    """Return *metric*, each bucket with its example where there is one."""
-    name = _NAMES.get(metric.name)
-    if name is not None and metric.type == Kind.HISTOGRAM:
-        metric.samples = [
-            sample._replace(exemplar=found.exposed())
-            if (found := examples.get((name, float(sample.labels.get("le", "nan")))))
-            else sample
-            for sample in metric.samples
-        ]
-    return metric
-
-
-def _gauge(instrument: Instrument, series: Mapping[tuple[str, ...], float]) -> Metric:
-    """Return *series* as a gauge; those of a closed set that were not read are 0."""
-    family = GaugeMetricFamily(instrument.family, instrument.means, labels=list(instrument.labels))
-    known: Iterable[tuple[str, ...]] = instrument.known_series()
-    for values, number in {**dict.fromkeys(known, 0.0), **series}.items():
-        family.add_metric([str(value) for value in values], number)
-    return family
-
-
-def families(directory: Path, readings: Readings) -> list[Metric]:
-    """Return every metric of all processes that count in *directory*, and *readings*."""
-    return list(_Exposition(directory, readings).collect())
-
-
-def exposition(directory: Path, readings: Readings | None = None) -> bytes:
-    """Return the text exposition of all processes that count in *directory*, and of *readings*.
-
-    *readings*: gauge by OTLP name -> label values in the table's order -> number, for example
-    `{"mail.attempt_schedule.depth": {("queued", "auth"): 3}, "retry_queue_depth": {(): 0}}`.
-    """
-    return generate_latest(_registry(directory, readings or {}, has_examples=False))
-
-
-def open_exposition(directory: Path, readings: Readings | None = None) -> bytes:
-    """Return the same by OpenMetrics 1.0, which has an example for buckets of histograms."""
-    registry = _registry(directory, readings or {}, has_examples=True)
-    text: bytes = generate_open_metrics(registry)  # type: ignore[no-untyped-call]
-    return text
-
-
-def _registry(directory: Path, readings: Readings, *, has_examples: bool) -> CollectorRegistry:
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Exposition(directory, readings, has_examples=has_examples))
-    return registry

@@ -28,8 +28,8 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.samples import Sample
 
 from mailworkers import __version__
+from mailworkers.adapters.exposition import Readings, families
 from mailworkers.adapters.instruments import INSTRUMENTS, Instrument, Kind
-from mailworkers.adapters.metrics import Readings, families
 from mailworkers.adapters.otlp import give_time, report_to, resource
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.tracing import Hearer

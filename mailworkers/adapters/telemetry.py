@@ -32,7 +32,7 @@ class Telemetry:
     """The log lines and numbers of one process.
 
     *process* is the name supervisord gave it; *secrets* are kept out of every text. Metric files
-    live in `state_dir/metrics`, see `metrics.exposition`; they bear the name *counted_as*, which
+    live in `state_dir/metrics`, see `exposition`; they bear the name *counted_as*, which
     is not new with each start: what one process counted, the next one of this name goes on with.
     """
 

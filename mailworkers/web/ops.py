@@ -17,8 +17,8 @@ from litestar import Litestar, Request, Response, get
 from litestar.datastructures import State
 from litestar.types import ControllerRouterHandler
 
+from mailworkers.adapters.exposition import exposition, open_exposition
 from mailworkers.adapters.gauges import Question, Stores, Value
-from mailworkers.adapters.metrics import exposition, open_exposition
 from mailworkers.core.errors import StoreUnavailable
 from mailworkers.web.errors import respond
 

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from mailworkers.adapters import events
+from mailworkers.adapters.exposition import exposition
 from mailworkers.adapters.instruments import INSTRUMENTS, Kind
 from mailworkers.adapters.logs import Level, Log
-from mailworkers.adapters.metrics import MOST_SERIES, SPACE, Metrics, exposition
+from mailworkers.adapters.metrics import MOST_SERIES, SPACE, Metrics
 from mailworkers.adapters.telemetry import Telemetry
 from mailworkers.core.refusals import FailureCode
 from mailworkers.core.states import AttemptStatus, Stage, Status

@@ -9,8 +9,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from mailworkers.adapters.exemplars import newest
+from mailworkers.adapters.exposition import Readings, exposition, open_exposition
 from mailworkers.adapters.instruments import INSTRUMENTS
-from mailworkers.adapters.metrics import Metrics, Readings, exposition, open_exposition
+from mailworkers.adapters.metrics import Metrics
 
 NAME = "mail.delivery.end_to_end_ms"
 OLD, NEW = "0af7651916cd43dd8448eb211c80319c", "11111111111111112222222222222222"

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import redis
 
-from mailworkers.adapters.metrics import exposition
+from mailworkers.adapters.exposition import exposition
 from mailworkers.adapters.stream import SENDER_WAKE
 from mailworkers.adapters.telemetry import METRICS_DIRECTORY
 from mailworkers.core.states import Status
