@@ -21,7 +21,7 @@ SOURCE = "/root/source"
 @contextmanager
 def _sink(root: DebianRoot) -> Iterator[int]:
     """A relay on the root's loopback that writes down what it takes; its port."""
-    program = "-m mailworkers.gameday.sink /root/ledger '' 0"
+    program = "-m mailworkers.gameday.sink /root/ledger '' 0 127.0.0.1"
     command = f"cd {SOURCE}; exec $(readlink -f /opt/mailworkers/current)/bin/python {program}"
     sink = subprocess.Popen(
         root.command("sh", "-c", command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
