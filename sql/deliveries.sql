@@ -1,10 +1,13 @@
 -- Statements that move deliveries. The header of each names who makes which move; core/states.MOVES
 -- says the same and a test compares the two.
 --
--- Two habits keep every plan at a lookup by index, whatever the planner believes. The clock is asked
+-- Three habits keep every plan at a lookup by index, whatever the planner believes. The clock is asked
 -- in a sub-select where an index is walked up to it: bare, it is volatile, so the walk goes on to the
--- end and filters. And what was found under a LIMIT is taken up as an array: a join is planned for a
--- tenth of the table when the limit is a parameter, an array for ten rows.
+-- end and filters. What was found under a LIMIT is taken up as an array: a join is planned for a
+-- tenth of the table when the limit is a parameter, an array for ten rows. And rows that are named by
+-- their keys are not asked for a status by which an index is partial: while few rows have it, walking
+-- that index for each key looks cheaper than looking the key up, and it stays so when there are many.
+-- The token of a lease says as much as `sending` (constraint lease_only_while_sending).
 
 -- name: accept
 -- consumer, api: (new) -> scheduled, queued, rendered, suppressed
@@ -167,7 +170,7 @@ WITH input AS MATERIALIZED (
         cycle_attempt = d.cycle_attempt - (NOT i.is_burnt)::integer,
         lease_token = NULL, leased_by = NULL
     FROM input i
-    WHERE d.delivery_id = i.delivery_id AND d.status = 'sending' AND d.lease_token = i.lease_token
+    WHERE d.delivery_id = i.delivery_id AND d.lease_token = i.lease_token
     RETURNING d.delivery_id, d.status, d.failure, d.source, d.attempt_no, d.cycle_attempt,
         d.traceparent, d.created_at, d.finished_at, d.cancel_requested_at IS NOT NULL AS is_cancelled, i.attempt_status, i.outcome,
         i.stage, i.reply_code, i.enhanced_code, i.summary, i.relay
@@ -202,7 +205,7 @@ FROM moved;
 -- (reads)
 -- What one holder has leased, all but what it names.
 SELECT delivery_id, lease_token FROM deliveries
-WHERE leased_by = %(leased_by)s AND status = 'sending' AND delivery_id <> ALL (%(held)b::uuid[]);
+WHERE leased_by = %(leased_by)s AND delivery_id <> ALL (%(held)b::uuid[]);
 
 -- name: hand_back
 -- sender: sending -> queued, rendered, sent, failed, dead_letter, uncertain, cancelled
@@ -228,7 +231,7 @@ WITH input AS MATERIALIZED (
         next_attempt_at = NULL, attempt_no = d.attempt_no - 1, cycle_attempt = d.cycle_attempt - 1,
         lease_token = NULL, leased_by = NULL
     FROM input i
-    WHERE d.delivery_id = i.delivery_id AND d.status = 'sending' AND d.lease_token = i.lease_token
+    WHERE d.delivery_id = i.delivery_id AND d.lease_token = i.lease_token
     RETURNING d.delivery_id, d.status, d.attempt_no, d.cycle_attempt
 ), closed AS (
     UPDATE delivery_recipients r
@@ -292,7 +295,7 @@ WITH input AS MATERIALIZED (
                            THEN clock_timestamp() END,
         ready_at = NULL, lease_token = NULL, leased_by = NULL
     FROM input i
-    WHERE d.delivery_id = i.delivery_id AND d.status = 'sending' AND d.lease_token = i.lease_token
+    WHERE d.delivery_id = i.delivery_id AND d.lease_token = i.lease_token
       AND d.next_attempt_at <= clock_timestamp()
     RETURNING d.delivery_id, d.status, d.attempt_no, d.cycle_attempt,
         CASE WHEN d.cancel_requested_at IS NULL AND i.status = 'dead_letter'
@@ -341,8 +344,7 @@ WITH last AS MATERIALIZED (
         finished_at = clock_timestamp(), next_attempt_at = NULL, ready_at = NULL
     FROM ended e
     WHERE d.delivery_id = e.delivery_id
-      AND d.status IN ('scheduled', 'queued', 'rendered', 'deferred')
-      AND d.expires_at <= clock_timestamp()
+      AND d.finished_at IS NULL AND d.lease_token IS NULL AND d.expires_at <= clock_timestamp()
     RETURNING d.delivery_id, d.source, d.status, d.attempt_no, d.cycle_attempt, d.traceparent,
         e.recipient_status
 ), closed AS (
@@ -443,7 +445,7 @@ WITH input AS MATERIALIZED (
     -- Ready still, for others than before: a lease that has begun to read must see that.
     UPDATE deliveries d SET ready_at = clock_timestamp()
     FROM input i JOIN closed USING (delivery_id)
-    WHERE d.delivery_id = i.delivery_id AND d.status IN ('queued', 'rendered')
+    WHERE d.delivery_id = i.delivery_id AND d.status = ready_status(d.payload_mode)
       AND i.status NOT IN ('sent', 'failed', 'suppressed')
 ), replied AS (
     UPDATE delivery_recipients r SET status = a.status, reply_code = a.reply_code,

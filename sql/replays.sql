@@ -80,7 +80,7 @@ WITH old AS MATERIALIZED (
     JOIN deliveries d ON d.delivery_id = i.delivery_id
     JOIN delivery_payloads p ON p.delivery_id = i.delivery_id
     JOIN dead_letters l ON l.delivery_id = i.delivery_id AND l.closed_at IS NULL
-    WHERE d.status IN ('failed', 'dead_letter') AND d.lane <> 0
+    WHERE array_position('{failed,dead_letter}', d.status) IS NOT NULL AND d.lane <> 0
 ), moved AS (
     UPDATE deliveries d SET status = 'scheduled', next_attempt_at = o.due_at, ready_at = NULL,
         finished_at = NULL, failure = NULL, cycle_attempt = 0, cancel_requested_at = NULL,
