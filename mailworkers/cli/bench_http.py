@@ -10,8 +10,8 @@ from mailworkers.cli.bench_options import load_options, number_option, setup_of,
 
 @click.command()
 @number_option("--messages", 5000, "How many deliveries one run posts.")
-@number_option("--callers", 16, "Connections, each with one request at a time.")
-@number_option("--batch", 200, "Deliveries in one request, when they come in batches.")
+@number_option("--callers", 32, "Connections, each with one request at a time.")
+@number_option("--batch", 500, "Deliveries in one request, when they come in batches.")
 @load_options
 def http(*, messages: int, callers: int, batch: int, **shared: Any) -> None:
     """Measure how many deliveries a second are durable by HTTP, one by one and in batches."""

@@ -106,9 +106,10 @@ class Sender:
             return False
         reached(Point.LEASED)
         started, leased = time.monotonic(), len(self._batch.waiting)
+        last = Lane(self._batch.waiting[-1].lane) if leased else Lane.NORMAL
         while self._batch.waiting and self._may_start(self._batch.waiting[0]):
             self._deliver(self._batch.waiting.popleft())
-        self._pace.note(leased - len(self._batch.waiting), time.monotonic() - started)
+        self._pace.note(leased - len(self._batch.waiting), time.monotonic() - started, last)
         if self._batch.waiting:
             self._hand_back()
         self._outcomes.settle()

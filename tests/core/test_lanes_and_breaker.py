@@ -33,10 +33,20 @@ def test_a_slow_relay_gets_small_leases_and_a_fast_one_large() -> None:
     pace = Pace()
     limits = [pace.limit]
     for count, seconds in ((1, 0.001), (50, 0.025), (1, 3.0), (200, 0.001), (0, 1.0)):
-        pace.note(count, seconds)
+        pace.note(count, seconds, Lane.NORMAL)
         limits.append(pace.limit)
 
     assert limits == [1, 50, 100, 1, MOST, MOST]
+
+
+def test_bulk_is_leased_for_half_the_time() -> None:
+    """A login code waits for what was leased before it came."""
+    pace = Pace()
+    pace.note(100, 0.05, Lane.BULK)
+    after_bulk = pace.limit
+    pace.note(100, 0.05, Lane.NORMAL)
+
+    assert (after_bulk, pace.limit) == (50, 100)
 
 
 def test_three_faults_in_a_row_open_the_breaker() -> None:

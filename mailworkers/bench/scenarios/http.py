@@ -27,8 +27,8 @@ _WARM_UP = 200
 class Calls(msgspec.Struct, frozen=True):
     """*callers* wait for one answer each; a batch has so many deliveries."""
 
-    callers: int = 16
-    batch: int = 200
+    callers: int = 32
+    batch: int = 500
 
 
 class _Intake(msgspec.Struct, frozen=True):
