@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from mailworkers.core.states import Lane
 
 MOST = 200
-# Seconds of work that one lease may hold. Where bulk is under way a login code, for which it is in the
-# way, waits half as long; that costs bulk a twentieth of its rate.
+# Seconds of work that one lease may hold; half as long for bulk, which would be in the way of a
+# login code. That costs bulk a twentieth of its rate.
 _SPAN = 0.05
 _SPAN_OF_BULK = 0.025
 _BULK_FIRST_EVERY = 8
@@ -46,13 +46,13 @@ class LaneOrder:
 
 
 class Pace:
-    """How many deliveries fit into the next lease, 1 to 200: so many as took 50 ms, or 25 of bulk."""
+    """How many to lease next, 1 to 200: so many as take 50 ms, 25 where it is bulk."""
 
     def __init__(self) -> None:
         self.limit = 1
 
     def note(self, count: int, seconds: float, last: Lane) -> None:
-        """Take in that *count* deliveries took *seconds*; the last leased was of the lane *last*."""
+        """Take in that *count* took *seconds*; *last* is the lane of the last one leased."""
         if count:
             span = _SPAN_OF_BULK if last is Lane.BULK else _SPAN
             self.limit = max(1, min(MOST, int(count * span / max(seconds, 1e-6))))
