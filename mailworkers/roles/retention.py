@@ -2,7 +2,7 @@
 
 Every cleanup interval: payloads first (those of auth mail at once), then whole deliveries, refused
 entries, idempotency reservations and suppressions past their time. Small batches, each one
-statement that takes only rows nobody holds.
+statement that takes only rows nobody holds, and a rest after each: mail comes first.
 
 Killed anywhere: a batch is deleted, parent and children together, or not at all; the next run
 repeats. The position up to which payloads were looked at is kept in memory only: a new process
@@ -26,6 +26,15 @@ _BEGINNING = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
 # An end is stamped before it is committed. No statement of ours lives longer than this, so nothing
 # can appear behind a position that is at least so old.
 _LONGEST_STATEMENT = timedelta(seconds=60)
+# Deleting as fast as it goes takes four tenths of the throughput of two busy cores, a third of the
+# time an eighth; and still more goes than can come in.
+_REST = 2
+_LONGEST_REST = timedelta(seconds=1)
+
+
+def rest_after(worked: timedelta) -> timedelta:
+    """Return how long to do nothing after a batch that took *worked*."""
+    return min(worked * _REST, _LONGEST_REST)
 
 
 class _PayloadWalk:
@@ -118,11 +127,15 @@ class Retention:
             self._pending = list(self._duties)
             store.forget_processes(self._context.database.conn)
         duty = self._pending[0]
+        started = time.monotonic()
         deleted, has_more = self._duties[duty]()
+        worked = timedelta(seconds=time.monotonic() - started)
         if deleted:
             reached(Point.DELETED)
             self._context.telemetry.pass_done("retention pass", duty=duty, deleted=deleted)
-        if not has_more:
+        if has_more:
+            self._context.stop.wait(rest_after(worked))
+        else:
             self._pending.pop(0)
         return True
 

@@ -8,7 +8,7 @@ import pytest
 
 from mailworkers.adapters import db
 from mailworkers.core.states import FINAL, LIVE, Lane, Status
-from mailworkers.roles.retention import Retention
+from mailworkers.roles.retention import Retention, rest_after
 from tests.deliveries import accept, new_delivery, put, row
 
 Build = Callable[..., Retention]
@@ -171,3 +171,9 @@ def test_a_cleanup_waits_for_nobody(
 
     assert row(conn, free) == {}
     assert row(conn, held) != {}
+
+
+def test_retention_rests_twice_as_long_as_it_works() -> None:
+    """Mail comes first. A batch that took long makes no longer rest: signs of life go on."""
+    assert rest_after(timedelta(milliseconds=80)) == timedelta(milliseconds=160)
+    assert rest_after(timedelta(seconds=30)) == timedelta(seconds=1)
