@@ -6,9 +6,6 @@ then one that some test kills makes the run fail. One that names nothing always 
 
 Key = tuple[str, str, int]
 
-_CHECKED = (
-    "the CHECK `lease_only_while_sending`: what has a token is sending, and the token is asked"
-)
 _HELD = "the row is locked by this statement, and was found in that status under the lock"
 _INDEX = "the comparison beside it says so, too; it names the partial index for the planner"
 _SPARED = "only spares work; what is done there is said by the condition beside it"
@@ -23,21 +20,15 @@ EQUIVALENT: dict[Key, str] = {
         " statement began: SKIP LOCKED never waits, so no test can make that moment"
     ),
     ("lease_ready", "d.lease_token IS NULL", 1): _HELD,
-    ("settle", "d.status = 'sending'", 1): _CHECKED,
     ("settle_late", "d.status NOT IN ('sending', 'sent')", 2): _HELD,
     ("settle_late", "i.status NOT IN ('sent', 'failed', 'suppressed')", 1): (
         "`moved` has updated those rows before; a statement updates a row only once"
     ),
-    ("hand_back", "d.status = 'sending'", 1): _CHECKED,
     ("promote_due", "d.status IN ('scheduled', 'deferred')", 1): _HELD,
-    ("reclaim", "d.status = 'sending'", 1): _CHECKED,
     ("replay", "d.status = o.status", 1): (
         "the row was locked, and found in that status, by the statement before"
     ),
     ("delete_deliveries", "finished_at IS NOT NULL", 1): _INDEX,
     ("delete_deliveries", "d.finished_at IS NOT NULL", 1): _HELD,
     ("hold_overdue", "expires_at IS NOT NULL", 1): _INDEX,
-    ("leases_of", "status = 'sending'", 1): (
-        "the CHECK `holder_only_while_sending`: what has a holder is sending"
-    ),
 }
