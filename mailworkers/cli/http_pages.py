@@ -29,14 +29,19 @@ class Page(msgspec.Struct, Generic[Item]):
         return self.next_cursor
 
 
+def api_at(url: str, token: str | None) -> ApiClient:
+    """Return a client of the API at *url*; ConfigError when that is not the URL of one."""
+    try:
+        return ApiClient(url, token)
+    except ValueError as error:
+        raise ConfigError(f"--api or MAIL_API_URL: {error}") from None
+
+
 class HttpPages:
     """What operations through the API share; ConfigError when *url* is not that of one."""
 
     def __init__(self, url: str, token: str | None) -> None:
-        try:
-            self._client = ApiClient(url, token)
-        except ValueError as error:
-            raise ConfigError(f"--api or MAIL_API_URL: {error}") from None
+        self._client = api_at(url, token)
 
     def close(self) -> None:
         """Close the connection."""

@@ -4,10 +4,9 @@ from typing import Any
 
 import msgspec
 
-from mailworkers.adapters.api_client import ApiClient, segment
-from mailworkers.cli.http_pages import or_none
+from mailworkers.adapters.api_client import segment
+from mailworkers.cli.http_pages import api_at, or_none
 from mailworkers.core.contracts import Unsubscribe, Variable
-from mailworkers.core.errors import ConfigError
 
 
 class _Named(msgspec.Struct):
@@ -67,10 +66,7 @@ class RemoteCatalog:
     """The templates of the API at *url*; ConfigError when that is not the URL of one."""
 
     def __init__(self, url: str, token: str | None) -> None:
-        try:
-            self._client = ApiClient(url, token)
-        except ValueError as error:
-            raise ConfigError(f"--api or MAIL_API_URL: {error}") from None
+        self._client = api_at(url, token)
 
     def close(self) -> None:
         """Close the connection."""
