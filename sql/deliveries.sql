@@ -54,27 +54,31 @@ RETURNING delivery_id;
 -- name: lease_ready
 -- sender: queued, rendered -> sending, sent, suppressed, failed, dead_letter, uncertain, cancelled
 -- Leases up to n ready deliveries and opens their attempts. Lanes come in the order given; inside a
--- lane the sources take turns, those after the one served last first. Recipients listed since (all
--- of them in stub mode) are dropped, as `uncertain` where the last attempt may have reached them; when
--- none is left the delivery ends here, by the recipients' rule.
+-- lane the sources take turns, those after the one served last first. A pair of lane and source is
+-- read from the time given for it on, else from its beginning: what was leased lies before, dead, and
+-- under somebody's long snapshot no cleaning takes it away. Recipients listed since (all of them in
+-- stub mode) are dropped, as `uncertain` where the last attempt may have reached them; when none is
+-- left the delivery ends here, by the recipients' rule.
 -- Recipients are read as they were when the statement began, the row is locked as it is now: one that
 -- became ready anew in between is left for the next lease, or somebody served meanwhile would be
 -- served again.
 WITH pair AS MATERIALIZED (
-    SELECT l.lane, s.source
+    SELECT lane, source, coalesce(since, '-infinity') AS since
     FROM unnest(%(lanes)b::smallint[]) WITH ORDINALITY AS l (lane, rank) CROSS JOIN sources s
+    LEFT JOIN unnest(
+        %(since_lanes)b::smallint[], %(since_sources)b::text[], %(since)b::timestamptz[]
+    ) AS w (lane, source, since) USING (lane, source)
     WHERE NOT EXISTS (
         SELECT FROM pauses p
-        WHERE (p.lane IS NULL OR p.lane = l.lane) AND (p.source IS NULL OR p.source = s.source)
-          AND (p.ends_at IS NULL OR p.ends_at > clock_timestamp()))
-    ORDER BY l.rank, s.source <= %(after)s, s.source
+        WHERE coalesce(p.lane, l.lane) = l.lane AND coalesce(p.source, s.source) = s.source
+          AND coalesce(p.ends_at, 'infinity') > clock_timestamp())
+    ORDER BY rank, source <= %(after)s, source
 ), due AS MATERIALIZED (
-    SELECT ready.delivery_id, ready.ready_at, ready.due_at, pair.source
-    FROM pair CROSS JOIN LATERAL (
-        SELECT d.delivery_id, d.ready_at, d.next_attempt_at AS due_at FROM deliveries d
-        WHERE d.lane = pair.lane AND d.source = pair.source AND d.status IN ('queued', 'rendered')
-          AND (d.expires_at IS NULL OR d.expires_at > clock_timestamp())
-        ORDER BY d.ready_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    SELECT ready.* FROM pair CROSS JOIN LATERAL (
+        SELECT delivery_id, source, ready_at, next_attempt_at AS due_at FROM deliveries d
+        WHERE d.lane = pair.lane AND d.source = pair.source AND status IN ('queued', 'rendered')
+          AND ready_at >= pair.since AND (expires_at IS NULL OR expires_at > clock_timestamp())
+        ORDER BY ready_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     ) ready
     LIMIT %(limit)s
 ), recipient AS MATERIALIZED (
@@ -82,7 +86,7 @@ WITH pair AS MATERIALIZED (
         CASE WHEN r.status = 'open' AND (%(stub)s OR EXISTS (
             SELECT FROM suppressed_addresses s
             WHERE s.canonical = r.canonical AND s.scope IN ('*', due.source)
-              AND (s.expires_at IS NULL OR s.expires_at > clock_timestamp())))
+              AND coalesce(s.expires_at, 'infinity') > clock_timestamp()))
         THEN unless_doubtful(r.delivery_id, 'suppressed') ELSE r.status END AS status
     FROM due CROSS JOIN LATERAL (
         SELECT * FROM delivery_recipients WHERE delivery_id = due.delivery_id OFFSET 0
@@ -104,15 +108,14 @@ WITH pair AS MATERIALIZED (
     UPDATE deliveries d SET
         status = e.status,
         (lease_token, leased_by, next_attempt_at) = (
-            SELECT %(lease_token)s::uuid, %(leased_by)s::uuid, clock_timestamp() + %(lease)s::interval
+            SELECT %(lease_token)s, %(leased_by)s, clock_timestamp() + %(lease)s
                 + make_interval(secs => d.mime_size / 65536.0)
             WHERE e.ordinals IS NOT NULL),
         attempt_no = d.attempt_no + (e.ordinals IS NOT NULL)::int,
         cycle_attempt = d.cycle_attempt + (e.ordinals IS NOT NULL)::int,
         finished_at = CASE WHEN e.ordinals IS NULL THEN clock_timestamp() END,
-        failure = CASE e.status WHEN 'failed' THEN 'rejected' WHEN 'dead_letter' THEN 'exhausted'
-                                WHEN 'uncertain' THEN 'unknown'
-                                WHEN 'suppressed' THEN CASE WHEN %(stub)s THEN 'stub' ELSE 'listed' END END
+        failure = CASE e.status WHEN 'suppressed' THEN CASE WHEN %(stub)s THEN 'stub' ELSE 'listed' END
+                                ELSE closing_failure(e.status, 'rejected') END
     -- Still what `due` locked, and what was seen when the statement began: of that `ready_at` is asked,
     -- which is anew whenever it becomes ready. Its status is not asked again: that would let the planner
     -- walk the index of all that are ready instead of looking these up.
@@ -129,18 +132,14 @@ WITH pair AS MATERIALIZED (
     SELECT delivery_id, CASE status WHEN 'failed' THEN 'permanent' ELSE 'exhausted' END,
         attempt_no, cycle_attempt, 'the other recipients were refused'
     FROM moved WHERE status IN ('failed', 'dead_letter')
-), sized AS (
-    SELECT m.*, sum(m.mime_size) OVER (ORDER BY m.lane, m.ready_at, m.delivery_id) AS so_far
-    FROM moved m
 )
-SELECT m.delivery_id, m.source, m.lane, m.status, m.payload_mode, m.mail_from, m.attempt_no,
-    m.cycle_attempt, m.retry_policy, m.expires_at, m.created_at, m.due_at, m.traceparent,
-    m.mime_size, m.failure, clock_timestamp(), coalesce(m.ordinals, '{}'),
-    coalesce(m.addresses, '{}'), coalesce(m.closed, '{}'),
+SELECT delivery_id, source, lane, status, payload_mode, mail_from, attempt_no, cycle_attempt,
+    retry_policy, expires_at, created_at, ready_at, due_at, traceparent, mime_size, failure,
+    clock_timestamp(), coalesce(ordinals, '{}'), coalesce(addresses, '{}'), coalesce(closed, '{}'),
     (SELECT p.mime FROM delivery_payloads p WHERE p.delivery_id = m.delivery_id
        AND m.status = 'sending' AND m.so_far <= %(mime_budget)s)
-FROM sized m
-ORDER BY m.lane, m.ready_at, m.delivery_id;
+FROM (SELECT *, sum(mime_size) OVER (ORDER BY lane, ready_at, delivery_id) AS so_far FROM moved) m
+ORDER BY lane, ready_at, delivery_id;
 
 -- name: settle
 -- sender: sending -> queued, rendered, sent, deferred, failed, dead_letter, suppressed, uncertain, cancelled
@@ -219,8 +218,7 @@ WITH input AS MATERIALIZED (
 ), moved AS (
     UPDATE deliveries d SET
         (status, failure) = (
-            SELECT next.status, CASE next.status WHEN 'failed' THEN 'rejected'
-                WHEN 'dead_letter' THEN 'exhausted' WHEN 'uncertain' THEN 'unknown' END
+            SELECT next.status, closing_failure(next.status, 'rejected')
             FROM (SELECT CASE WHEN d.cancel_requested_at IS NULL THEN ready_status(d.payload_mode)
                 ELSE status_when_open_become(d.delivery_id, CASE WHEN EXISTS (
                     SELECT FROM attempts a WHERE a.delivery_id = d.delivery_id
@@ -255,7 +253,9 @@ SELECT delivery_id, status FROM moved;
 -- Makes ready what is due, oldest first; next_attempt_at stays: the sender tells its lateness by it.
 WITH due AS MATERIALIZED (
     SELECT delivery_id FROM deliveries
-    WHERE status IN ('scheduled', 'deferred') AND next_attempt_at <= (SELECT clock_timestamp())
+    WHERE status IN ('scheduled', 'deferred')
+      AND next_attempt_at >= coalesce(%(since)s::timestamptz, '-infinity')
+      AND next_attempt_at <= (SELECT clock_timestamp())
       AND (expires_at IS NULL OR expires_at > clock_timestamp())
     ORDER BY next_attempt_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
@@ -269,7 +269,8 @@ RETURNING d.delivery_id;
 SELECT delivery_id, source, lane, lease_token, cycle_attempt, attempt_no, retry_policy, traceparent,
     clock_timestamp() AS now
 FROM deliveries
-WHERE status = 'sending' AND next_attempt_at <= (SELECT clock_timestamp())
+WHERE status = 'sending' AND next_attempt_at >= coalesce(%(since)s::timestamptz, '-infinity')
+  AND next_attempt_at <= (SELECT clock_timestamp())
 ORDER BY next_attempt_at LIMIT %(limit)s;
 
 -- name: reclaim
@@ -320,7 +321,8 @@ SELECT delivery_id, status FROM moved;
 -- (writes)
 -- Locks what is past its expires_at and has no sender, until the transaction ends.
 SELECT delivery_id, attempt_no FROM deliveries
-WHERE expires_at IS NOT NULL AND expires_at <= (SELECT clock_timestamp())
+WHERE expires_at IS NOT NULL AND expires_at >= coalesce(%(since)s::timestamptz, '-infinity')
+  AND expires_at <= (SELECT clock_timestamp())
   AND status IN ('scheduled', 'queued', 'rendered', 'deferred')
 ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED;
 
@@ -339,8 +341,7 @@ WITH last AS MATERIALIZED (
     FROM last
 ), moved AS (
     UPDATE deliveries d SET status = e.status,
-        failure = CASE e.status WHEN 'failed' THEN 'expired' WHEN 'dead_letter' THEN 'exhausted'
-                                WHEN 'uncertain' THEN 'unknown' END,
+        failure = closing_failure(e.status, 'expired'),
         finished_at = clock_timestamp(), next_attempt_at = NULL, ready_at = NULL
     FROM ended e
     WHERE d.delivery_id = e.delivery_id
@@ -360,16 +361,24 @@ SELECT delivery_id, source, status, attempt_no, cycle_attempt, traceparent FROM 
 
 -- name: next_due
 -- (reads)
--- How long until the clock has something to do: a retry, a send_at, the end of a lease, an expiry.
+-- How long until the clock has something to do (a retry, a send_at, the end of a lease, an expiry),
+-- null where that is later than asked for; and what time it is.
+WITH asked AS MATERIALIZED (
+    SELECT coalesce(%(since)s::timestamptz, '-infinity') AS since,
+        clock_timestamp() + %(within)s::interval AS until
+)
 SELECT least(
     (SELECT next_attempt_at FROM deliveries WHERE status IN ('scheduled', 'deferred')
+       AND next_attempt_at >= (SELECT since FROM asked) AND next_attempt_at <= (SELECT until FROM asked)
      ORDER BY next_attempt_at LIMIT 1),
     (SELECT next_attempt_at FROM deliveries WHERE status = 'sending'
+       AND next_attempt_at >= (SELECT since FROM asked) AND next_attempt_at <= (SELECT until FROM asked)
      ORDER BY next_attempt_at LIMIT 1),
     (SELECT expires_at FROM deliveries
      WHERE expires_at IS NOT NULL AND status IN ('scheduled', 'queued', 'rendered', 'deferred')
+       AND expires_at >= (SELECT since FROM asked) AND expires_at <= (SELECT until FROM asked)
      ORDER BY expires_at LIMIT 1)
-) - clock_timestamp();
+) - clock_timestamp(), clock_timestamp();
 
 -- name: delete_deliveries
 -- retention: sent, suppressed, failed, dead_letter, uncertain, cancelled -> (deleted)
@@ -506,8 +515,7 @@ WITH old AS MATERIALIZED (
     FROM old
 ), moved AS (
     UPDATE deliveries d SET status = e.end_status,
-        failure = CASE e.end_status WHEN 'failed' THEN 'rejected' WHEN 'dead_letter' THEN 'exhausted'
-                                    WHEN 'uncertain' THEN 'unknown' END,
+        failure = closing_failure(e.end_status, 'rejected'),
         finished_at = clock_timestamp(), next_attempt_at = NULL, ready_at = NULL
     FROM ended e
     WHERE d.delivery_id = e.delivery_id AND d.status = e.status

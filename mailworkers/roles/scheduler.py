@@ -9,6 +9,7 @@ senders: they find the work by their poll.
 """
 
 import random
+import time
 from datetime import datetime, timedelta
 
 from mailworkers.adapters import process, store
@@ -20,6 +21,7 @@ from mailworkers.adapters.store.replays import continue_replay
 from mailworkers.adapters.stream import SCHEDULER_WAKE
 from mailworkers.core.settlement import reclaimed
 from mailworkers.core.states import AttemptStatus, Lane, Status
+from mailworkers.core.watermarks import DueSince
 
 BATCH = 500
 _SHORTEST_SLEEP = timedelta(milliseconds=20)
@@ -36,16 +38,19 @@ class Scheduler:
         self._poll = context.settings.poll
         self._policies = retry_policies(context.settings)
         self._parked = parked_lanes(context.settings)
+        self._due = DueSince()
 
     def step(self) -> bool:
         """Do everything that is due now, one batch of each kind; True when a batch was full."""
-        conn = self._database.conn
-        promoted = store.promote_due(conn, limit=BATCH)
+        conn, began = self._database.conn, time.monotonic()
+        is_sweep = self._due.sweeps.is_due(began)
+        since = None if is_sweep else self._due.since
+        promoted = store.promote_due(conn, limit=BATCH, since=since)
         if promoted:
             reached(Point.NOT_WOKEN)
             self._waker.wake_senders()
-        reclaimed_count = self._reclaim()
-        expired = self._expire()
+        reclaimed_count = self._reclaim(since)
+        expired = self._expire(since)
         ended = store.end_pauses(conn)
         batch = continue_replay(conn, limit=BATCH)
         if promoted or reclaimed_count or expired or ended or batch:
@@ -58,11 +63,14 @@ class Scheduler:
                 replayed=batch.requeued if batch else 0,
                 returned=batch.returned if batch else 0,
             )
-        return batch is not None or BATCH in (promoted, reclaimed_count, expired)
+        is_full = BATCH in (promoted, reclaimed_count, expired)
+        if is_sweep and not is_full:
+            self._due.sweeps.note(began, time.monotonic())
+        return batch is not None or is_full
 
-    def _reclaim(self) -> int:
+    def _reclaim(self, since: datetime | None) -> int:
         """Take back leases that ended without a word."""
-        leases = store.expired_leases(self._database.conn, limit=BATCH)
+        leases = store.expired_leases(self._database.conn, limit=BATCH, since=since)
         if not leases:
             return 0
         reached(Point.LEASES_READ)
@@ -124,22 +132,25 @@ class Scheduler:
                 traceparent=lease.traceparent,
             )
 
-    def _expire(self) -> int:
+    def _expire(self, since: datetime | None) -> int:
         """End what is past its expires_at."""
-        overdue = store.expire_overdue(self._database.conn, limit=BATCH)
+        overdue = store.expire_overdue(self._database.conn, limit=BATCH, since=since)
         for row in overdue:
             report_ended(self._telemetry, row, "past its expires_at", row.attempt_no)
         return len(overdue)
 
     def wait(self) -> None:
         """Sleep until the next due time, a wake-up, or one poll."""
-        due = store.next_due(self._database.conn)
+        due, now = store.next_due(self._database.conn, within=self._poll, since=self._due.since)
+        self._due.note_done(now)
         span = self._poll if due is None else max(_SHORTEST_SLEEP, min(due, self._poll))
         if not self._waker.wait(SCHEDULER_WAKE, span):
             self._stop.wait(span)
 
     def interrupt(self, store_name: str) -> None:
-        """Nothing is held between two statements."""
+        """Nothing is held between two statements; the database, and its clock, may be another."""
+        if store_name != "redis":
+            self._due = DueSince()
 
     def close(self) -> None:
         """Nothing is held between two steps."""

@@ -15,7 +15,6 @@ Killed after the reply: the journal has the outcome, the adopter settles it.
 
 import random
 import time
-from collections import deque
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -23,6 +22,7 @@ from mailworkers.adapters import process, store
 from mailworkers.adapters.adoption import Adopter
 from mailworkers.adapters.crash_points import Point, reached
 from mailworkers.adapters.journal import SenderJournal
+from mailworkers.adapters.leasing import Batch, Leasing
 from mailworkers.adapters.line import Line
 from mailworkers.adapters.outcomes import Outcome, Outcomes, milliseconds, report_ended
 from mailworkers.adapters.policies import parked_lanes, retry_policies
@@ -34,38 +34,21 @@ from mailworkers.core.adoption import verdict_of_poison
 from mailworkers.core.breaker import State
 from mailworkers.core.errors import StoreUnavailable
 from mailworkers.core.journal import Begin, Dot
-from mailworkers.core.lanes import LaneOrder, Pace
 from mailworkers.core.replies import Verdict
 from mailworkers.core.settlement import Case, decide
 from mailworkers.core.states import Lane, PayloadMode, RecipientStatus, Status
+from mailworkers.core.watermarks import Sweeps
 from mailworkers.core.wire import Envelope, Reply
 
 # No outcome waits longer than this for its batch, no lease for its turn.
 LONGEST_BATCH = 1.0
-_STRAYS_EVERY = timedelta(seconds=10)
+_STRAYS_EVERY = 10.0
 _ADOPT_EVERY = timedelta(seconds=5)
 _BODY_RATE = 65536  # bytes a second a relay must at least take
 
 
 class Interrupted(Exception):  # noqa: N818
     """The process was told to stop while a transaction had not reached its final dot."""
-
-
-class Batch:
-    """The rows of one lease that were not started, and when the database's lease of them ends.
-
-    `asked_at` is read on CLOCK_BOOTTIME before the lease statement, so that our end is never later
-    than the database's; it goes on while the machine sleeps.
-    """
-
-    def __init__(self, token: UUID, asked_at: float, rows: list[Leased]) -> None:
-        self.token = token
-        self.asked_at = asked_at
-        self.waiting = deque(rows)
-
-    def age(self) -> float:
-        """Return the seconds since the lease was asked for."""
-        return _boottime() - self.asked_at
 
 
 class Sender:
@@ -83,10 +66,8 @@ class Sender:
         self._outcomes = Outcomes(context.database, self._journal, context.telemetry)
         self._adopter = Adopter(settings.state_dir, self._policies, self._parked, context.telemetry)
         self._adoption = process.Every(_ADOPT_EVERY)
-        self._strays = process.Every(_STRAYS_EVERY)
-        self._order = LaneOrder(self._parked)
-        self._pace = Pace()
-        self._last_source = ""
+        self._strays = Sweeps(_STRAYS_EVERY)
+        self._leasing = Leasing(settings, self.holder_id, self._parked)
         self._batch = Batch(uuid4(), 0.0, [])
         self._current: Leased | None = None
         self._is_past_dot = False
@@ -109,7 +90,7 @@ class Sender:
         last = Lane(self._batch.waiting[-1].lane) if leased else Lane.NORMAL
         while self._batch.waiting and self._may_start(self._batch.waiting[0]):
             self._deliver(self._batch.waiting.popleft())
-        self._pace.note(leased - len(self._batch.waiting), time.monotonic() - started, last)
+        self._leasing.pace.note(leased - len(self._batch.waiting), time.monotonic() - started, last)
         if self._batch.waiting:
             self._hand_back()
         self._outcomes.settle()
@@ -127,8 +108,9 @@ class Sender:
         """What was not started is handed back when the store is there again."""
         if store_name != "redis":
             self._batch.waiting.clear()
+            self._leasing.forget()
             self._current = None
-            self._strays = process.Every(_STRAYS_EVERY)
+            self._strays = Sweeps(_STRAYS_EVERY)
             self._adoption = process.Every(_ADOPT_EVERY)
 
     def close(self) -> None:
@@ -147,8 +129,9 @@ class Sender:
         """Adopt the journals of the dead, give up leases whose answer was lost."""
         if self._adoption.is_due():
             self._adopter.adopt(self._context.database.conn)
-        if self._strays.is_due():
+        if self._strays.is_due(began := time.monotonic()):
             self._hand_back()
+            self._strays.note(began, time.monotonic())
         self._journal.renew()
         if self._line is not None:
             self._line.look()
@@ -167,30 +150,17 @@ class Sender:
     def _lease(self) -> bool:
         """Lease the next batch; True when there is something to deliver or was to be ended."""
         is_probe = self._line_state() is State.HALF_OPEN
-        for lanes, most in self._order.next():
-            limit = 1 if is_probe else min(self._pace.limit, most)
-            token, asked_at = uuid4(), _boottime()
-            rows = store.lease_ready(
-                self._context.database.conn,
-                lease_token=token,
-                leased_by=self.holder_id,
-                lanes=lanes,
-                after=self._last_source,
-                limit=limit,
-                lease=self._settings.lease,
-                is_stub=self._is_stub,
-            )
-            if rows:
-                self._take(Batch(token, asked_at, rows))
-                if len(rows) == limit and not is_probe:
-                    self._context.waker.wake_senders()
-                return True
-        return False
+        batch = self._leasing.next(self._context.database.conn, is_probe=is_probe)
+        if batch is None:
+            return False
+        self._take(batch)
+        if batch.is_full and not is_probe:
+            self._context.waker.wake_senders()
+        return True
 
     def _take(self, batch: Batch) -> None:
         """Hold a batch; report the rows that the lease itself has ended."""
         self._batch = batch
-        self._last_source = batch.waiting[-1].source
         for leased in [row for row in batch.waiting if row.status != Status.SENDING]:
             batch.waiting.remove(leased)
             attempts = self._policies[leased.retry_policy].max_attempts
@@ -328,10 +298,6 @@ class Sender:
     def _database_now(self, leased: Leased) -> datetime:
         """Return the database's time: what it said at the lease, and what has passed since."""
         return leased.leased_at + timedelta(seconds=self._batch.age())
-
-
-def _boottime() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _lateness(leased: Leased) -> float | None:

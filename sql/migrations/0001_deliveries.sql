@@ -305,6 +305,14 @@ $$
     END
 $$;
 
+-- Why a delivery ended that the recipients' rule gave this final status; of `failed` the caller knows.
+CREATE FUNCTION closing_failure(status text, of_failed text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
+$$
+    SELECT CASE status WHEN 'failed' THEN of_failed WHEN 'dead_letter' THEN 'exhausted'
+                       WHEN 'uncertain' THEN 'unknown' END
+$$;
+
 -- The final status of a delivery when its open recipients become *recipient_status*.
 CREATE FUNCTION status_when_open_become(delivery uuid, recipient_status text) RETURNS text
 LANGUAGE sql STABLE AS

@@ -1,6 +1,6 @@
 """Leasing and handing back, in memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from mailworkers.core.states import (
     RecipientStatus,
     Status,
 )
+from mailworkers.core.watermarks import Pair
 from tests.model.memory_moves import OPEN, Moves
 from tests.model.rows import Attempt, Row
 from tests.model.store import Lease
@@ -35,6 +36,7 @@ class Leases(Moves):
         leased_by: UUID,
         lanes: Sequence[Lane],
         after: str,
+        since: Mapping[Pair, datetime],
         limit: int,
         lease: timedelta,
     ) -> list[Leased]:
@@ -45,6 +47,8 @@ class Leases(Moves):
             for row in self.rows.values()
             if row.status in READY
             and row.lane in lanes
+            and row.ready_at is not None
+            and row.ready_at >= since.get((row.lane, row.source), row.ready_at)
             and (row.expires_at is None or row.expires_at > now)
         ]
         ready.sort(key=lambda row: (lanes.index(row.lane), row.source <= after, row.source))
@@ -53,7 +57,7 @@ class Leases(Moves):
         return [self._lease(row, lease_token, leased_by, now + lease) for row in taken]
 
     def _lease(self, row: Row, token: UUID, holder: UUID, end: datetime) -> Leased:
-        due_at = row.next_attempt_at
+        due_at, ready_at = row.next_attempt_at, row.ready_at or self._now()
         addresses = self._addresses[row.delivery_id]
         last = row.last_attempt
         is_doubtful = last is not None and last.outcome is AttemptOutcome.UNKNOWN
@@ -84,6 +88,7 @@ class Leases(Moves):
             retry_policy=row.retry_policy,
             expires_at=row.expires_at,
             created_at=end,
+            ready_at=ready_at,
             due_at=due_at,
             traceparent=None,
             mime_size=0,

@@ -21,6 +21,7 @@ from mailworkers.core.states import (
     RecipientStatus,
     Status,
 )
+from mailworkers.core.watermarks import Pair
 from tests.model.rows import Attempt, DeadLetter, Row
 from tests.model.store import Lease
 
@@ -99,6 +100,7 @@ class PostgresStore:
         leased_by: UUID,
         lanes: Sequence[Lane],
         after: str,
+        since: Mapping[Pair, datetime],
         limit: int,
         lease: timedelta,
     ) -> list[store.Leased]:
@@ -109,6 +111,7 @@ class PostgresStore:
             leased_by=leased_by,
             lanes=lanes,
             after=after,
+            since=since,
             limit=limit,
             lease=lease,
             is_stub=False,

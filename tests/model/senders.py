@@ -6,6 +6,7 @@ leaves it as `Sender.interrupt` does.
 
 import enum
 from collections import deque
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
@@ -17,6 +18,7 @@ from mailworkers.core.replies import Verdict
 from mailworkers.core.retry import RetryPolicy
 from mailworkers.core.settlement import Case, Settlement, decide
 from mailworkers.core.states import Lane, PayloadMode, RecipientStatus, Status
+from mailworkers.core.watermarks import Pair, ReadySince
 from mailworkers.core.wire import Reply
 from tests.model.adoptions import Adoption
 from tests.model.hosts import Host, JournalFile
@@ -57,6 +59,7 @@ class Sender:
         self.journal = journal
         self._world = world
         self.order = LaneOrder(world.parked)
+        self.ready = ReadySince()
         self.last_source = ""
         self.token = UUID(int=0)
         self.asked_at = 0.0
@@ -108,20 +111,40 @@ class Sender:
     # Leasing.
 
     def lease(self, store: Store, new_token: UUID, limit: int) -> list[Leased]:
-        """Lease the next batch from the lanes whose turn it is."""
-        for lanes, most in self.order.next():
+        """Lease the next batch from the lanes whose turn it is, as `adapters/leasing` does."""
+        now, order = self._world.boottime(), list(self.order.next())
+        since = self.ready.since(now)
+        rows = self._lease(store, new_token, limit, order, since)
+        if not rows and since and self.ready.is_sweep_due_at_rest(now):
+            rows = self._lease(store, new_token, limit, order, {})
+        return rows
+
+    def _lease(
+        self,
+        store: Store,
+        new_token: UUID,
+        limit: int,
+        order: Sequence[tuple[tuple[Lane, ...], int]],
+        since: Mapping[Pair, datetime],
+    ) -> list[Leased]:
+        if not since:
+            self.ready.sweeps.note(now := self._world.boottime(), now)
+        for lanes, most in order:
             asked_at = self._world.boottime()
             rows = store.lease_ready(
                 lease_token=new_token,
                 leased_by=self.journal.journal_id,
                 lanes=lanes,
                 after=self.last_source,
+                since=since,
                 limit=min(limit, most),
                 lease=LEASE,
             )
             if rows:
                 self.token, self.asked_at = new_token, asked_at
                 self.last_source = rows[-1].source
+                for row in rows:
+                    self.ready.note((row.lane, row.source), row.ready_at)
                 self.batch.extend(row for row in rows if row.status == Status.SENDING)
                 return rows
         return []
@@ -250,6 +273,7 @@ class Sender:
         """A store is away: outcomes stay, what was not started will be handed back."""
         self.late = None
         self.adoption = None
+        self.ready = ReadySince()
         if self.line is Line.BETWEEN:  # within a transaction the tick takes it
             self.batch.clear()
 

@@ -9,6 +9,7 @@ from mailworkers.adapters.store import Acceptance, ExpiredLease, Leased, LeasedR
 from mailworkers.core.deliveries import NewDelivery
 from mailworkers.core.settlement import Settlement
 from mailworkers.core.states import Lane
+from mailworkers.core.watermarks import Pair
 from tests.model.rows import Row
 
 Lease = tuple[UUID, UUID]  # delivery_id, lease_token
@@ -30,6 +31,7 @@ class Store(Protocol):
         leased_by: UUID,
         lanes: Sequence[Lane],
         after: str,
+        since: Mapping[Pair, datetime],
         limit: int,
         lease: timedelta,
     ) -> list[Leased]: ...

@@ -12,7 +12,8 @@ from mailworkers.adapters.store.replays import cancel_replay, order_replay
 from mailworkers.adapters.stream import SENDER_WAKE
 from mailworkers.core.states import Status
 from mailworkers.roles.scheduler import Scheduler
-from tests.deliveries import attempts, put, recipient_statuses, row, status
+from tests.deliveries import accept, attempts, new_delivery, put, recipient_statuses, row, status
+from tests.eventually import eventually
 from tests.store.situations import enter_letter
 
 Build = Callable[..., Scheduler]
@@ -201,6 +202,32 @@ def test_two_schedulers_promote_ten_thousand_rows_once_each(
     ready = conn.execute("SELECT count(*) FROM deliveries WHERE status = 'queued'").fetchone()
     assert ready == (10000,)
     assert sum(busy) <= 21
+
+
+def test_what_is_late_to_become_due_is_not_overlooked(build: Build, conn: db.Connection) -> None:
+    """Passes read on from the time of the last ones; what comes to lie before it is swept up."""
+    scheduler = build(Scheduler, MAIL_POLL_INTERVAL="10ms")
+    for _ in range(3):
+        scheduler.step()
+        scheduler.wait()
+    delivery_id = put(conn, Status.DEFERRED, next_attempt_at=_later(hours=-1))
+
+    eventually(lambda: scheduler.step() or status(conn, delivery_id) == Status.QUEUED)
+
+
+def test_a_backlog_found_by_a_sweep_is_worked_off_at_once(
+    build: Build, conn: db.Connection
+) -> None:
+    """After a full batch comes the next, not a batch a sweep."""
+    scheduler = build(Scheduler, MAIL_POLL_INTERVAL="10ms")
+    for _ in range(3):
+        scheduler.step()
+        scheduler.wait()
+    due = {"status": Status.SCHEDULED, "next_attempt_at": _later(hours=-1)}
+    accept(conn, *(new_delivery(**due) for _ in range(1200)))
+
+    eventually(scheduler.step)  # the sweep, which finds the first batch
+    assert [scheduler.step(), scheduler.step()] == [True, False]
 
 
 def test_it_sleeps_no_longer_than_to_the_next_due_time(build: Build, conn: db.Connection) -> None:

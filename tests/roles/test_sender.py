@@ -170,7 +170,7 @@ def test_wrong_credentials_fail_no_mail_and_stop_the_leasing(
     first, second = new_delivery(), new_delivery()
     accept(conn, first)
     accept(conn, second)
-    sender._pace.limit = 2
+    sender._leasing.pace.limit = 2
 
     sender.step()
 
@@ -311,6 +311,7 @@ def test_a_lease_whose_answer_was_lost_is_handed_back_by_its_holder(
         leased_by=sender.holder_id,
         lanes=list(Lane),
         after="",
+        since={},
         limit=1,
         lease=timedelta(hours=1),
         is_stub=False,
@@ -377,13 +378,27 @@ def test_without_redis_each_sender_judges_for_itself(
     eventually(lambda: sender.step() and status(conn, new.delivery_id) == Status.SENT, within=10)
 
 
+def test_what_was_overtaken_is_not_overlooked(sender: Sender, conn: db.Connection) -> None:
+    """A sender reads on from where it was; what comes to lie before it is swept up."""
+    first, second = new_delivery(), new_delivery()
+    accept(conn, first)
+    sender.step()
+    accept(conn, second)
+    conn.execute(
+        "UPDATE deliveries SET ready_at = now() - interval '1 hour' WHERE delivery_id = %s",
+        [second.delivery_id],
+    )
+
+    eventually(lambda: sender.step() and status(conn, second.delivery_id) == Status.SENT)
+
+
 def test_a_batch_that_takes_long_is_settled_and_its_rest_given_to_others(
     sender: Sender, relay: Relay, conn: db.Connection
 ) -> None:
     """A relay that becomes slow in the middle keeps neither outcomes nor leases waiting."""
     news = [new_delivery() for _ in range(30)]
     accept(conn, *news)
-    sender._pace.limit = 30
+    sender._leasing.pace.limit = 30
     relay.says(DOT=["250 ok"] + [late(0.15, "250 ok")] * 29)
 
     sender.step()
@@ -455,7 +470,7 @@ def test_what_expires_while_it_waits_for_its_turn_is_not_sent(
         " WHERE delivery_id = %s",
         [second.delivery_id],
     )
-    sender._pace.limit = 2
+    sender._leasing.pace.limit = 2
     relay.says(DOT=late(0.5, "250 ok"))
 
     _steps(sender)

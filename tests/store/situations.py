@@ -42,6 +42,7 @@ def lease(conn: Connection, leased_by: UUID | None = None) -> list[store.Leased]
         leased_by=leased_by or uuid4(),
         lanes=list(Lane),
         after="",
+        since={},
         limit=10,
         lease=timedelta(minutes=3),
         is_stub=False,

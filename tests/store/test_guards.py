@@ -25,6 +25,8 @@ from tests.store.situations import (
     several,
 )
 
+INSTANT = timedelta(microseconds=1)
+
 # Leasing
 
 
@@ -206,6 +208,57 @@ def test_what_is_not_due_is_not_made_ready(conn: db.Connection) -> None:
     assert store.promote_due(conn, limit=10) == 0
 
 
+def test_only_what_is_due_since_then_is_made_ready(conn: db.Connection) -> None:
+    """What lies before was dealt with: it is not read again, but in a sweep."""
+    delivery_id = put(conn, Status.DEFERRED, next_attempt_at=AGO)
+
+    assert store.promote_due(conn, limit=10, since=AGO + INSTANT) == 0
+    assert store.promote_due(conn, limit=10, since=AGO) == 1
+    assert status(conn, delivery_id) == Status.QUEUED
+
+
+def test_only_leases_that_ended_since_then_are_found(conn: db.Connection) -> None:
+    """The earlier ones were taken back."""
+    put(conn, Status.SENDING, next_attempt_at=AGO)
+
+    assert store.expired_leases(conn, limit=10, since=AGO + INSTANT) == []
+    assert len(store.expired_leases(conn, limit=10, since=AGO)) == 1
+
+
+def test_only_what_is_overdue_since_then_ends(conn: db.Connection) -> None:
+    """What was overdue before has ended."""
+    delivery_id = put(conn, Status.QUEUED, expires_at=AGO)
+
+    assert store.expire_overdue(conn, limit=10, since=AGO + INSTANT) == []
+    assert len(store.expire_overdue(conn, limit=10, since=AGO)) == 1
+    assert status(conn, delivery_id) == Status.FAILED
+
+
+@pytest.mark.parametrize(
+    ("before", "when"),
+    [
+        (Status.DEFERRED, "next_attempt_at"),
+        (Status.SENDING, "next_attempt_at"),
+        (Status.QUEUED, "expires_at"),
+    ],
+)
+def test_the_next_time_is_asked_for_between_two_times(
+    conn: db.Connection, before: Status, when: str
+) -> None:
+    """What is later than the longest sleep is nobody's concern yet."""
+    put(conn, before, **{when: AGO})
+    put(conn, before, **{when: LATER})
+    span = LATER - datetime.now(UTC)
+
+    late, now = store.next_due(conn, within=timedelta(0), since=AGO)
+    assert late is not None
+    assert abs(late - (AGO - now)) < timedelta(seconds=1)
+    assert store.next_due(conn, within=span / 2, since=AGO + INSTANT)[0] is None
+    later, now = store.next_due(conn, within=span * 2, since=AGO + INSTANT)
+    assert later is not None
+    assert abs(later - (LATER - now)) < timedelta(seconds=1)
+
+
 def test_what_does_not_wait_takes_nobodys_place(conn: db.Connection) -> None:
     """A batch is of those that can be made ready: a lease's end is a time, too."""
     put(conn, Status.SENDING, next_attempt_at=AGO)
@@ -288,7 +341,7 @@ def test_only_what_is_overdue_and_has_no_sender_is_held_to_expire(
     put(conn, before, expires_at=LATER)
     put(conn, before)
 
-    held = db.run(conn, "hold_overdue", limit=10)
+    held = db.run(conn, "hold_overdue", limit=10, since=None)
 
     assert [found[0] for found in held] == ([overdue] if before in UNLEASED else [])
 

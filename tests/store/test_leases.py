@@ -19,6 +19,7 @@ def _lease(conn: db.Connection, **changes: Any) -> list[Leased]:
         "leased_by": uuid4(),
         "lanes": list(Lane),
         "after": "",
+        "since": {},
         "limit": 100,
         "lease": timedelta(seconds=150),
         "is_stub": False,

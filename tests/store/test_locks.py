@@ -101,7 +101,7 @@ def test_an_overdue_delivery_is_held_until_it_has_ended(conn: db.Connection) -> 
     delivery_id = put(conn, Status.DEFERRED, expires_at=AGO)
 
     with db.connect(conn.info.dsn) as other, other.transaction():
-        assert len(db.run(other, "hold_overdue", limit=10)) == 1
+        assert len(db.run(other, "hold_overdue", limit=10, since=None)) == 1
 
         assert db.run(conn, "hold_free_deliveries", delivery_ids=[delivery_id]) == []
 

@@ -23,6 +23,7 @@ def leased(conn: db.Connection) -> set[tuple[str, int]]:
         leased_by=uuid4(),
         lanes=list(Lane),
         after="",
+        since={},
         limit=50,
         lease=timedelta(minutes=3),
         is_stub=False,

@@ -5,7 +5,7 @@ its foreign keys and functions did. A test that fails shows the plans.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -32,6 +32,7 @@ from mailworkers.core.states import (
     Stage,
     Status,
 )
+from mailworkers.core.watermarks import Pair
 from mailworkers.embedded.servers import Servers
 from tests.deliveries import new_delivery
 from tests.store import volume
@@ -201,13 +202,20 @@ def grown(servers: Servers) -> Iterator[db.Database]:
 # What roles do. Each case prepares what it needs and returns the act, which says how much it did.
 
 
-def _lease(conn: db.Connection, *, limit: int = BATCH, is_stub: bool = False) -> list[Leased]:
+def _lease(
+    conn: db.Connection,
+    *,
+    limit: int = BATCH,
+    since: Mapping[Pair, datetime] | None = None,
+    is_stub: bool = False,
+) -> list[Leased]:
     return store.lease_ready(
         conn,
         lease_token=UUID(int=1),
         leased_by=UUID(int=2),
         lanes=list(Lane),
         after="newsletter",
+        since=since or {},
         limit=limit,
         lease=timedelta(minutes=3),
         is_stub=is_stub,
@@ -266,6 +274,13 @@ def _lease_one(conn: db.Connection) -> Act:
     return lambda: len(_lease(conn, limit=1))
 
 
+def _lease_since(conn: db.Connection) -> Act:
+    sources: list[str] = [source for (source,) in conn.execute("SELECT source FROM sources")]
+    recently = datetime.now(UTC) - timedelta(minutes=20)  # most became ready before
+    since = {(int(lane), source): recently for lane in Lane for source in sources}
+    return lambda: len(_lease(conn, since=since))
+
+
 def _lease_in_stub_mode(conn: db.Connection) -> Act:
     return lambda: len(_lease(conn, is_stub=True))
 
@@ -300,12 +315,12 @@ def _hand_back(conn: db.Connection) -> Act:
     return lambda: store.hand_back(conn, leased_by=UUID(int=2), held=[uuid4()])
 
 
-def _promote_due(limit: int) -> Case:
-    return lambda conn: lambda: store.promote_due(conn, limit=limit)
+def _promote_due(limit: int, since: datetime | None = None) -> Case:
+    return lambda conn: lambda: store.promote_due(conn, limit=limit, since=since)
 
 
-def _expired_leases(limit: int) -> Case:
-    return lambda conn: lambda: len(store.expired_leases(conn, limit=limit))
+def _expired_leases(limit: int, since: datetime | None = None) -> Case:
+    return lambda conn: lambda: len(store.expired_leases(conn, limit=limit, since=since))
 
 
 def _reclaim(conn: db.Connection) -> Act:
@@ -317,8 +332,8 @@ def _reclaim(conn: db.Connection) -> Act:
     return lambda: len(store.reclaim(conn, reclaims))
 
 
-def _expire_overdue(limit: int) -> Case:
-    return lambda conn: lambda: len(store.expire_overdue(conn, limit=limit))
+def _expire_overdue(limit: int, since: datetime | None = None) -> Case:
+    return lambda conn: lambda: len(store.expire_overdue(conn, limit=limit, since=since))
 
 
 def _ids(conn: db.Connection, status: Status) -> list[UUID]:
@@ -384,7 +399,7 @@ def _walk_dead_letters(conn: db.Connection) -> Act:
 
 
 def _next_due(conn: db.Connection) -> Act:
-    return lambda: int(store.next_due(conn) is not None)
+    return lambda: int(store.next_due(conn, within=timedelta(days=1))[0] is not None)
 
 
 def _beat(conn: db.Connection) -> Act:
@@ -444,6 +459,7 @@ WORK: dict[str, Case] = {
     "find_reservations": _find_reservations,
     "lease_ready": _lease_ready,
     "lease_ready of one": _lease_one,
+    "lease_ready from a time on": _lease_since,
     "lease_ready in stub mode": _lease_in_stub_mode,
     "settle": _settle(Status.SENT, RecipientStatus.ACCEPTED),
     "settle as deferred": _settle(Status.DEFERRED, RecipientStatus.OPEN),
@@ -472,11 +488,15 @@ WORK: dict[str, Case] = {
 }
 # Those that write deliveries, recipients and dead letters, once a night and not all day.
 _WEIGHTS = {"replay": 2, "undo_replay": 2}
+_AN_HOUR_AGO = datetime.now(UTC) - timedelta(hours=1)
 # The same with a limit that is not reached, up to a time not long after the first.
 WORK_TO_THE_END: dict[str, Case] = {
     "promote_due": _promote_due(ALL),
     "expired_leases": _expired_leases(ALL),
     "expire_overdue": _expire_overdue(ALL),
+    "promote_due from a time on": _promote_due(ALL, _AN_HOUR_AGO),
+    "expired_leases from a time on": _expired_leases(ALL, _AN_HOUR_AGO),
+    "expire_overdue from a time on": _expire_overdue(ALL, _AN_HOUR_AGO),
     "finished_payloads": _finished_payloads(7.01, ALL),
     "delete_deliveries": _delete_deliveries(30.99, ALL),
     "delete_malformed": _delete_malformed(30.9, ALL),

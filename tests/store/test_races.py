@@ -89,6 +89,7 @@ def lease(conn: db.Connection) -> list[store.Leased]:
         leased_by=uuid4(),
         lanes=list(Lane),
         after="",
+        since={},
         limit=10,
         lease=timedelta(minutes=3),
         is_stub=False,

@@ -35,6 +35,7 @@ def lease_all(conn: db.Connection) -> None:
         leased_by=uuid4(),
         lanes=list(Lane),
         after="",
+        since={},
         limit=10,
         lease=timedelta(minutes=3),
         is_stub=False,

@@ -51,6 +51,7 @@ def lease(conn: db.Connection, leased_by: UUID | None = None) -> list[store.Leas
         leased_by=leased_by or uuid4(),
         lanes=list(Lane),
         after="",
+        since={},
         limit=10,
         lease=timedelta(minutes=3),
         is_stub=False,

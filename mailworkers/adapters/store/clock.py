@@ -45,16 +45,18 @@ class Overdue(msgspec.Struct, frozen=True):
     traceparent: str | None
 
 
-def promote_due(conn: Connection, *, limit: int) -> int:
-    """Make up to *limit* due deliveries ready, oldest first; return how many."""
+def promote_due(conn: Connection, *, limit: int, since: datetime | None = None) -> int:
+    """Make up to *limit* deliveries ready that are due *since* then; return how many."""
     when_sent(Point.PROMOTING, conn)
     when_answered(Point.PROMOTED, conn)
-    return len(run(conn, "promote_due", limit=limit))
+    return len(run(conn, "promote_due", limit=limit, since=since))
 
 
-def expired_leases(conn: Connection, *, limit: int) -> list[ExpiredLease]:
-    """Return up to *limit* leases whose end has passed."""
-    return [ExpiredLease(*row) for row in run(conn, "expired_leases", limit=limit)]
+def expired_leases(
+    conn: Connection, *, limit: int, since: datetime | None = None
+) -> list[ExpiredLease]:
+    """Return up to *limit* leases whose end has passed, *since* then."""
+    return [ExpiredLease(*row) for row in run(conn, "expired_leases", limit=limit, since=since)]
 
 
 def reclaim(conn: Connection, reclaims: Sequence[Reclaim]) -> dict[UUID, str]:
@@ -72,14 +74,14 @@ def reclaim(conn: Connection, reclaims: Sequence[Reclaim]) -> dict[UUID, str]:
     return dict(rows)
 
 
-def expire_overdue(conn: Connection, *, limit: int) -> list[Overdue]:
-    """End up to *limit* waiting deliveries that are past their `expires_at`.
+def expire_overdue(conn: Connection, *, limit: int, since: datetime | None = None) -> list[Overdue]:
+    """End up to *limit* waiting deliveries that are past their `expires_at`, *since* then.
 
     What is decided by is read under the locks: somebody may have been served a moment before.
     """
 
     def work() -> list[Overdue]:
-        held = run(conn, "hold_overdue", limit=limit)
+        held = run(conn, "hold_overdue", limit=limit, since=since)
         if not held:
             return []
         delivery_ids, attempt_nos = map(list, zip(*held, strict=True))
@@ -94,8 +96,13 @@ def end_pauses(conn: Connection) -> int:
     return len(run(conn, "end_pauses"))
 
 
-def next_due(conn: Connection) -> timedelta | None:
-    """Return how long until the clock has something to do; negative when late, None for never."""
-    rows = run(conn, "next_due")
-    due: timedelta | None = rows[0][0]
-    return due
+def next_due(
+    conn: Connection, *, within: timedelta, since: datetime | None = None
+) -> tuple[timedelta | None, datetime]:
+    """Return how long until the clock has something to do, and the database's time.
+
+    Negative when late; None where nothing that was due *since* then is to be done *within* that.
+    """
+    rows = run(conn, "next_due", within=within, since=since)
+    due, now = rows[0]
+    return due, now

@@ -1,6 +1,6 @@
 """Leases: the right of one sender to work on a delivery for a time, proved by a token."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -8,6 +8,7 @@ import msgspec
 
 from mailworkers.adapters.crash_points import Point, when_answered, when_sent
 from mailworkers.adapters.db import Connection, run
+from mailworkers.core.watermarks import Pair
 
 
 class Leased(msgspec.Struct):
@@ -29,6 +30,7 @@ class Leased(msgspec.Struct):
     retry_policy: str
     expires_at: datetime | None
     created_at: datetime
+    ready_at: datetime
     due_at: datetime | None
     traceparent: str | None
     mime_size: int
@@ -71,13 +73,15 @@ def lease_ready(
     leased_by: UUID,
     lanes: Sequence[int],
     after: str,
+    since: Mapping[Pair, datetime],
     limit: int,
     lease: timedelta,
     is_stub: bool,
 ) -> list[Leased]:
     """Lease up to *limit* ready deliveries: *lanes* in that order, sources after *after* first.
 
-    The lease of a row ends *lease* plus its size / 64 KiB/s from now.
+    Of the pairs in *since* only those ready from that time on. The lease of a row ends *lease* plus
+    its size / 64 KiB/s from now.
     """
     when_sent(Point.LEASING, conn)
     when_answered(Point.LEASE_COMMITTED, conn)
@@ -88,6 +92,9 @@ def lease_ready(
         leased_by=leased_by,
         lanes=list(lanes),
         after=after,
+        since_lanes=[lane for lane, _ in since],
+        since_sources=[source for _, source in since],
+        since=list(since.values()),
         limit=limit,
         lease=lease,
         stub=is_stub,
