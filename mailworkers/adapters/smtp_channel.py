@@ -22,8 +22,10 @@ from mailworkers.core.reply_reader import ReplyReader
 from mailworkers.core.wire import BadReply, Reply
 
 _TICK = 0.2  # seconds
+_SOON = 0.05  # seconds in which most replies come
 _CHUNK = 64 * 1024
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, for no time
+_RECEIVE_SOON = struct.pack("ll", 0, int(_SOON * 1_000_000))
 
 
 class Refused(Exception):  # noqa: N818  it names the condition
@@ -48,6 +50,8 @@ class Channel:
         self._reader = ReplyReader()
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         self._socket.settimeout(0)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _RECEIVE_SOON)
+        self._now = 0  # flags of a call that must not block
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._readable = self._poll(select.POLLIN)
@@ -75,6 +79,10 @@ class Channel:
         self._wait(self._writable, deadline)
         if error := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             raise OSError(error, os.strerror(error))
+        # From here on a plain connection blocks, for no longer than _SOON and only where it may:
+        # to receive at once what comes soon spares asking first whether it is there.
+        self._socket.settimeout(None)
+        self._now = socket.MSG_DONTWAIT
 
     def fileno(self) -> int:
         """Return the descriptor of the connection."""
@@ -92,6 +100,8 @@ class Channel:
         """
         if not self._reader.is_empty:
             raise BadReply("the relay spoke between its STARTTLS reply and the handshake")
+        self._socket.settimeout(0)
+        self._now = 0  # TLS knows no flags
         self._socket.getpeername()  # wrapping a socket that was reset would leak it
         encrypted = context.wrap_socket(
             self._socket, server_hostname=host, do_handshake_on_connect=False
@@ -136,7 +146,7 @@ class Channel:
             self._check(deadline)
             start = len(data) - self.unsent
             try:
-                self.unsent -= self._socket.send(view[start : start + _CHUNK])
+                self.unsent -= self._socket.send(view[start : start + _CHUNK], self._now)
                 if self.unsent:
                     reached(Point.IN_BODY)
             except (BlockingIOError, ssl.SSLWantWriteError):
@@ -189,7 +199,7 @@ class Channel:
         if not self._readable.poll(0) and not self._is_decrypted():
             return True
         try:
-            self._reader.feed(self._socket.recv(_CHUNK))
+            self._reader.feed(self._socket.recv(_CHUNK, self._now))
         except (BlockingIOError, ssl.SSLWantReadError):
             return True  # a TLS record without data in it, such as a session ticket
         except OSError:
@@ -202,13 +212,13 @@ class Channel:
 
     def _receive(self, deadline: float) -> bytes:
         """Return what comes next, at least one byte."""
-        if not self.is_encrypted:
-            self._wait(self._readable, deadline)
+        flags = 0 if self._seconds_left(deadline) > _SOON else self._now
         while True:
             try:
-                data = self._socket.recv(_CHUNK)
+                data = self._socket.recv(_CHUNK, flags)
             except (BlockingIOError, ssl.SSLWantReadError):
                 self._wait(self._readable, deadline)
+                flags = self._now
             except ssl.SSLWantWriteError:
                 self._wait(self._writable, deadline)
             else:
@@ -249,7 +259,7 @@ class Channel:
     def quit(self) -> None:
         """Say QUIT and close, without waiting: whatever it answers changes nothing (M-05)."""
         with contextlib.suppress(OSError):
-            self._socket.send(b"QUIT\r\n")
+            self._socket.send(b"QUIT\r\n", self._now)
         self.transcript.sent(b"QUIT\r\n")
         self._socket.close()
 
