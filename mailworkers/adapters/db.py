@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from mailworkers.adapters.arrays import as_column
 from mailworkers.adapters.primaries import Watched, connect_primary, each_host
 from mailworkers.adapters.sqlstates import (
     Meaning,
@@ -143,8 +144,10 @@ def run(conn: Connection, name: str, **parameters: object) -> list[tuple[Any, ..
     Outside a transaction it is one, and is repeated when it met another one.
     """
 
+    values = {parameter: as_column(value) for parameter, value in parameters.items()}
+
     def work() -> list[tuple[Any, ...]]:
-        cursor = conn.execute(SQL[name], parameters, binary=True)
+        cursor = conn.execute(SQL[name], values, binary=True)
         return cursor.fetchall() if cursor.description else []
 
     return _repeated(work, lambda error: is_contention(error) and is_over(conn))

@@ -109,7 +109,7 @@ class Rows(msgspec.Struct, frozen=True):
 
 
 def fill(conn: db.Connection, *rows: Rows, rebuild_from: int = _MANY) -> None:
-    """Put *rows* in, and let the server look at its tables (VACUUM ANALYZE).
+    """Put *rows* in, let the server look at its tables (VACUUM ANALYZE), and write all of it back.
 
     From *rebuild_from* rows on, keys and indexes are made at the end, for which nobody else may use
     the tables. Foreign keys are not checked: *conn* must be a superuser's.
@@ -130,6 +130,8 @@ def fill(conn: db.Connection, *rows: Rows, rebuild_from: int = _MANY) -> None:
     for create in reversed(ways):
         conn.execute(create)
     conn.execute("VACUUM ANALYZE")
+    # They are the past. What is measured afterwards must not wait for their way to the disk.
+    conn.execute("CHECKPOINT")
     conn.execute("RESET statement_timeout")
 
 
