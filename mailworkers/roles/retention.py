@@ -5,8 +5,8 @@ entries, idempotency reservations and suppressions past their time. Small batche
 statement that takes only rows nobody holds, and a rest after each: mail comes first.
 
 Killed anywhere: a batch is deleted, parent and children together, or not at all; the next run
-repeats. The position up to which payloads were looked at is kept in memory only: a new process
-starts from the oldest.
+repeats. How far it got in looking for payloads is in the database, written every so many batches
+after what it says: a new process looks at a few of them again.
 """
 
 import time
@@ -29,6 +29,7 @@ _LONGEST_STATEMENT = timedelta(seconds=60)
 # Deleting as fast as it goes takes four tenths of the throughput of two busy cores, a third of the
 # time an eighth; and still more goes than can come in.
 _REST = 2
+_SAVED_EVERY = 20  # batches: looking at those again takes a second
 _LONGEST_REST = timedelta(seconds=1)
 
 
@@ -40,17 +41,28 @@ def rest_after(worked: timedelta) -> timedelta:
 class _PayloadWalk:
     """Walks ended deliveries in the order of their end and deletes payloads that may go.
 
-    An end is always newer than every earlier one, so a position is enough to see each once.
+    An end is always newer than every earlier one, so a place is enough to see each once. Where a
+    clock was wrong it is not: each week the walk begins anew.
     """
 
-    def __init__(self, keep: timedelta, *, is_auth_only: bool) -> None:
+    def __init__(self, name: str, keep: timedelta, *, is_auth_only: bool) -> None:
+        self._name = name
         self._keep = max(keep, _LONGEST_STATEMENT)
         self._is_auth_only = is_auth_only
-        self._after = _BEGINNING
+        self.forget()
+
+    def forget(self) -> None:
+        """Go on from where the database says, at the next stretch."""
+        self._after: statements.Place | None = None
+        self._is_new = False
+        self._unsaved = 0
 
     def advance(self, context: process.Context) -> tuple[int, bool]:
         """Handle one stretch; return how many payloads went and whether there is more."""
         conn = context.database.conn
+        if self._after is None:
+            found = statements.find_walk(conn, self._name)
+            self._after, self._is_new = found or _BEGINNING, found is None
         rows = statements.finished_payloads(conn, after=self._after, keep=self._keep, limit=BATCH)
         going = [
             row.delivery_id
@@ -58,9 +70,22 @@ class _PayloadWalk:
             if (row.lane == Lane.AUTH if self._is_auth_only else row.may_go)
         ]
         deleted = statements.delete_payloads(conn, going)
+        has_more = len(rows) == BATCH
         if rows:
             self._after = (rows[-1].finished_at, rows[-1].delivery_id)
-        return deleted, len(rows) == BATCH
+            self._save(context, is_over=not has_more)
+        if not has_more:
+            self._after = None
+        return deleted, has_more
+
+    def _save(self, context: process.Context, *, is_over: bool) -> None:
+        """Keep the place, now and then."""
+        self._unsaved += 1
+        if self._after and (is_over or self._unsaved >= _SAVED_EVERY):
+            statements.save_walk(
+                context.database.conn, self._name, self._after, is_new=self._is_new
+            )
+            self._is_new, self._unsaved = False, 0
 
 
 class _ReservationWalk:
@@ -92,8 +117,9 @@ class Retention:
         settings = context.settings
         self._interval = settings.cleanup_interval
         self._next_run = 0.0
-        auth = _PayloadWalk(_LONGEST_STATEMENT, is_auth_only=True)
-        others = _PayloadWalk(settings.payload_retention, is_auth_only=False)
+        auth = _PayloadWalk("auth_payloads", _LONGEST_STATEMENT, is_auth_only=True)
+        others = _PayloadWalk("payloads", settings.payload_retention, is_auth_only=False)
+        self._walks = (auth, others)
         reservations = _ReservationWalk(settings.idempotency_ttl)
         self._duties: dict[str, Callable[[], tuple[int, bool]]] = {
             "auth_payloads": lambda: auth.advance(context),
@@ -145,7 +171,10 @@ class Retention:
         self._context.stop.wait(min(left, self._context.settings.poll))
 
     def interrupt(self, store_name: str) -> None:
-        """Nothing is held between two statements."""
+        """A failover may have taken back the last deletions: the database knows how far it is."""
+        if store_name != "redis":
+            for walk in self._walks:
+                walk.forget()
 
     def close(self) -> None:
         """Nothing is held between two steps."""

@@ -290,6 +290,16 @@ CREATE TABLE processes (
 )
 WITH (fillfactor = 50);
 
+-- How far retention got in walking the ended deliveries. Beginning anew is right at any time and takes
+-- long: it is done after a week, so that a clock that was wrong for an hour leaves nothing behind.
+CREATE TABLE retention_walks (
+    walk        text PRIMARY KEY,
+    finished_at timestamptz NOT NULL,
+    delivery_id uuid NOT NULL,
+    begun_at    timestamptz NOT NULL DEFAULT clock_timestamp()
+)
+WITH (fillfactor = 50);
+
 -- The rule by which closed recipients give their delivery its final status (contract section 3);
 -- core/states.closing_status is the same rule, a test compares the two.
 CREATE FUNCTION closing_status(recipients text[]) RETURNS text

@@ -122,6 +122,51 @@ def test_every_old_payload_goes_however_many_ended_in_one_moment(
     assert conn.execute("SELECT count(*) FROM delivery_payloads").fetchone() == (0,)
 
 
+def test_a_new_process_goes_on_where_the_last_one_was(build: Build, conn: db.Connection) -> None:
+    """Looking at months again would take a minute of every restart."""
+    old = datetime.now(UTC) - timedelta(days=8)
+    put(conn, Status.SENT, finished_at=old)
+    _clean(build(Retention))
+    behind = put(conn, Status.SENT, finished_at=old - timedelta(seconds=1))
+    before = put(conn, Status.SENT, finished_at=old + timedelta(seconds=1))
+
+    _clean(build(Retention))
+
+    assert _has_payload(conn, behind)
+    assert not _has_payload(conn, before)
+
+
+def test_a_walk_that_began_a_week_ago_begins_anew(build: Build, conn: db.Connection) -> None:
+    """What a clock that was wrong left behind has its content taken, too."""
+    old = datetime.now(UTC) - timedelta(days=8)
+    put(conn, Status.SENT, finished_at=old)
+    _clean(build(Retention))
+    behind = put(conn, Status.SENT, finished_at=old - timedelta(seconds=1))
+    conn.execute("UPDATE retention_walks SET begun_at = begun_at - interval '7 days 1 second'")
+
+    _clean(build(Retention))
+
+    assert not _has_payload(conn, behind)
+    fresh = "SELECT count(*) FROM retention_walks WHERE begun_at > now() - interval '1 minute'"
+    assert conn.execute(fresh).fetchone() == (2,)
+
+
+def test_a_walk_over_many_is_kept_on_its_way(build: Build, conn: db.Connection) -> None:
+    """A process that is restarted again and again gets on all the same."""
+    retention = build(Retention)
+    for _ in range(25):
+        accept(conn, *(new_delivery() for _ in range(1000)))
+    conn.execute(
+        "UPDATE deliveries SET status = 'sent', ready_at = NULL, finished_at = %s",
+        [datetime.now(UTC) - timedelta(days=8)],
+    )
+
+    for _ in range(21):
+        retention.step()
+
+    assert conn.execute("SELECT walk FROM retention_walks").fetchall() == [("auth_payloads",)]
+
+
 def test_old_reservations_and_refusals_go(retention: Retention, conn: db.Connection) -> None:
     """Reservations after seven days once their delivery is final, refusals after thirty."""
     put(conn, Status.SENT)

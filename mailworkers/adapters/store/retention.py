@@ -8,6 +8,8 @@ import msgspec
 from mailworkers.adapters.crash_points import Point, when_sent
 from mailworkers.adapters.db import Connection, run
 
+Place = tuple[datetime, UUID]  # of an ended delivery: finished_at, delivery_id
+
 
 class FinishedPayload(msgspec.Struct, frozen=True):
     """An ended delivery: `may_go` when nobody will want to send its bytes again."""
@@ -27,12 +29,31 @@ class ReservationStretch(msgspec.Struct, frozen=True):
 
 
 def finished_payloads(
-    conn: Connection, *, after: tuple[datetime, UUID], keep: timedelta, limit: int
+    conn: Connection, *, after: Place, keep: timedelta, limit: int
 ) -> list[FinishedPayload]:
     """Return up to *limit* deliveries that ended after *after*, more than *keep* ago, in order."""
     at, delivery_id = after
     rows = run(conn, "finished_payloads", after=at, after_id=delivery_id, keep=keep, limit=limit)
     return [FinishedPayload(*row) for row in rows]
+
+
+def find_walk(conn: Connection, walk: str) -> Place | None:
+    """Return where *walk* stopped, None when it is to begin at the oldest."""
+    rows = run(conn, "find_walk", walk=walk)
+    return (rows[0][0], rows[0][1]) if rows else None
+
+
+def save_walk(conn: Connection, walk: str, place: Place, *, is_new: bool) -> None:
+    """Keep how far *walk* got; *is_new* when it began at the oldest since it was kept last."""
+    finished_at, delivery_id = place
+    run(
+        conn,
+        "save_walk",
+        walk=walk,
+        finished_at=finished_at,
+        delivery_id=delivery_id,
+        is_new=is_new,
+    )
 
 
 def delete_payloads(conn: Connection, delivery_ids: list[UUID]) -> int:

@@ -255,7 +255,16 @@ RETENTION = Work(
     _put_old,
     _look_at_remains,
     [[(2,)], [(1,)], [(0,)], [(0,)]],
-    frozenset({"finished_payloads", "delete_payloads", "delete_deliveries", "delete_malformed"})
+    frozenset(
+        {
+            "find_walk",
+            "finished_payloads",
+            "save_walk",
+            "delete_payloads",
+            "delete_deliveries",
+            "delete_malformed",
+        }
+    )
     | {"delete_reservations"},
 )
 
