@@ -75,6 +75,7 @@ def examine(directory: Path) -> tuple[Catalog | None, list[Problem]]:
     files = read_templates(directory)
     workshop = Workshop(files)
     made = [workshop.template(folder) for folder in files.folders]
+    workshop.sandbox.forget_studies()
     problems = workshop.problems
     if any(not problem.is_warning for problem in problems):
         return None, problems

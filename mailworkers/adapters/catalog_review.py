@@ -46,27 +46,34 @@ class Facts(msgspec.Struct, frozen=True):
 
 def study(sandbox: Sandbox, name: str) -> Facts:
     """Return the facts of the file *name*, or raise Fault where Jinja cannot read it."""
-    source = sandbox.sources[name]
-    parse = sandbox.parse_plainly if name.endswith(MJML) else sandbox.parse
     try:
-        tree = parse(source, name)
-        unknown = meta.find_undeclared_variables(tree)
+        tree, unknown = _read(sandbox, name)
     except jinja2.TemplateSyntaxError as error:
         raise Fault(name, error.lineno, str(error.message)) from None
-    names = list(tree.find_all(nodes.Name))
-    links = (node for node in tree.find_all(nodes.Filter) if node.name == LINK)
-    found: list[nodes.Extends | nodes.Include] = list(tree.find_all(nodes.Extends))
-    found.extend(tree.find_all(nodes.Include))
+    everything = list(tree.find_all(nodes.Node))
+    names = [node for node in everything if isinstance(node, nodes.Name)]
+    links = (n for n in everything if isinstance(n, nodes.Filter) and n.name == LINK)
+    found: list[nodes.Extends | nodes.Include] = []
+    for kind in (nodes.Extends, nodes.Include):
+        found.extend(node for node in everything if isinstance(node, kind))
     return Facts(
         {v: next(n.lineno for n in names if n.name == v) for v in sorted(unknown - BUILT_IN)},
         frozenset(
             [node.name for node in names if node.ctx != "load"]
-            + [macro.name for macro in tree.find_all(nodes.Macro)]
+            + [node.name for node in everything if isinstance(node, nodes.Macro)]
         ),
         tuple((n.node.name, n.lineno) for n in links if isinstance(n.node, nodes.Name)),
-        tuple(node.lineno for node in tree.find_all(_REFUSED)),
+        tuple(node.lineno for node in everything if isinstance(node, _REFUSED)),
         tuple((_constant(node.template), node.lineno) for node in found),
     )
+
+
+def _read(sandbox: Sandbox, name: str) -> tuple[nodes.Template, set[str]]:
+    """Return a file's tree and what it uses and does not set; MJML is no HTML yet."""
+    if not name.endswith(MJML):
+        return sandbox.study(name)
+    tree = sandbox.parse_plainly(sandbox.sources[name], name)
+    return tree, meta.find_undeclared_variables(tree)
 
 
 def _constant(node: nodes.Expr) -> str | None:

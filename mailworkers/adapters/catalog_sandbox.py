@@ -6,10 +6,12 @@ are made. Templates are the operator's and trusted with what they say; values ar
 """
 
 from collections.abc import Callable, Iterable
+from io import StringIO
 from typing import Any
 
 import jinja2
 from jinja2 import nodes, pass_context
+from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -34,6 +36,24 @@ _LARGEST = 2**63
 _FREE_TEXT = 64  # characters; so many times as there are steps fit into memory
 
 
+class _Writer(CodeGenerator):
+    """Writes the Python of a file; *missing* are the variables that it uses and does not set.
+
+    As jinja2.meta.find_undeclared_variables, which writes the same and throws it away.
+    """
+
+    def __init__(self, environment: jinja2.Environment, name: str) -> None:
+        self.python = StringIO()
+        super().__init__(environment, name, name, self.python)
+        self.missing: set[str] = set()
+
+    def enter_frame(self, frame: Frame) -> None:
+        """Remember what a frame looks for outside of the file."""
+        super().enter_frame(frame)
+        taken = {name for action, name in frame.symbols.loads.values() if action == "resolve"}
+        self.missing |= {name for name in taken if name} - self.environment.globals.keys()
+
+
 class Sandbox(ImmutableSandboxedEnvironment):
     """An environment for the files in *sources*; *budget* is what a rendering may do."""
 
@@ -56,6 +76,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.sources = sources
         self._weights: dict[str, int] = {}
         self._found: dict[tuple[Any, Any], jinja2.Template] = {}
+        self._written: dict[str, str] = {}
         self.budget = budget
         del self.globals["lipsum"]
         install(self, budget)
@@ -78,6 +99,28 @@ class Sandbox(ImmutableSandboxedEnvironment):
             found = self._found[name, parent] = super().get_template(name, parent, globals)
         self.budget.charge(self._weights[found.name or ""])
         return found
+
+    def study(self, name: str) -> tuple[nodes.Template, set[str]]:
+        """Return the tree of the file *name*, and the variables that it uses and does not set.
+
+        What is written of it on the way is kept for `get_template`.
+        """
+        tree = self.parse(self.sources[name], name)
+        writer = _Writer(self, name)
+        writer.visit(tree)
+        self._written[name] = writer.python.getvalue()
+        return tree, writer.missing
+
+    def forget_studies(self) -> None:
+        """Let go of what was written of files that nothing asked for."""
+        self._written.clear()
+
+    def compile(self, source: Any, name: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Return the code of the file *name*; a file that was studied is not written again."""
+        written = self._written.pop(name, None)
+        if written is not None:
+            return self._compile(written, name)
+        return super().compile(source, name, *args, **kwargs)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         """Return the tree of *source* with payments, and in HTML with checks of its links."""

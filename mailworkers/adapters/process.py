@@ -172,6 +172,7 @@ class Outages:
 def run(role: str, settings: Settings, build: Callable[[Context], Role]) -> int:
     """Run *role* until it is told to stop; return the exit code (contract section 1)."""
     end_with_parent()
+    _spare_collections()
     crash_points.arm(settings.crash_point, settings)
     try:
         return _live(role, Context(role, settings), build)
@@ -204,7 +205,7 @@ def _work(context: Context, build: Callable[[Context], Role]) -> int:
     if role is None:
         context.telemetry.role_stopped("signal during start")
         return 0
-    _spare_collections()
+    _spare_collections()  # and what the role holds, its templates for one
     context.telemetry.role_started(version=__version__, pid=os.getpid())
     _tell_of_strangers(context)
     try:

@@ -157,6 +157,7 @@ class Testbed:
             "MAIL_SMTP_HELO": "localhost",
             "MAIL_STATE_DIR": str(state),
             "LOG_LEVEL": "info",
+            "PYTHONDONTWRITEBYTECODE": "",  # as installed: no role compiles its modules
             **self.setup.environment,
         }
 

@@ -18,7 +18,8 @@ MAX_LOCAL_PART = 64  # octets, RFC 5321 section 4.5.3.1.1
 MAX_TEXT = 1000  # characters of a mailbox as a caller writes it
 
 _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
-_ATEXT_UTF8 = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]"
+# All beyond ASCII as well (RFC 6532 section 3.2), by what is left out: the other way takes re 3 ms.
+_ATEXT_UTF8 = r'[^\x00-\x20"(),.:;<>@\[\\\]\x7f]'
 # Labels with hyphens third and fourth are A-labels, or claim to be: the IDNA library judges them.
 _LABEL = r"(?![A-Za-z0-9]{2}--|[0-9]*\Z)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _PLAIN = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*@{_LABEL}(?:\.{_LABEL})*")

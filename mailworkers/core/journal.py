@@ -108,7 +108,7 @@ def _is_torn(payload: bytes, length: int) -> bool:
 
 def _has_content(data: bytes) -> bool:
     """Whether there is anything but the zeros of the allocation."""
-    return bool(data.strip(b"\0"))
+    return data != bytes(len(data))
 
 
 def _latest(records: Iterable[Record]) -> dict[tuple[UUID, UUID], Begin | Dot | Answered]:

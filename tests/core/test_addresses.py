@@ -1,5 +1,8 @@
 """Addresses: what is taken, what is refused, when two are the same, what is shown."""
 
+import string
+from contextlib import suppress
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -204,6 +207,19 @@ def test_the_envelope_has_a_labels_and_the_local_part_as_given(
     assert envelope_address(address) == envelope
     assert needs_smtputf8(address) is smtputf8
     assert domain(address) == host
+
+
+def test_a_local_part_has_every_character_but_the_special_ones_of_ascii() -> None:
+    """RFC 5322 section 3.2.3 lists atext, RFC 6532 section 3.2 adds all that is not ASCII."""
+    atext = set(string.ascii_letters + string.digits + "!#$%&'*+-/=?^_`{|}~")
+    beyond = {"\u00e9", "\u05d0", "\u3042", "\U0001f600"}
+    taken = set()
+    for character in {*map(chr, range(128)), *beyond}:
+        with suppress(AddressError):
+            canonical(f"a{character}b@example.com")
+            taken.add(character)
+
+    assert taken == atext | beyond | {"."}
 
 
 @pytest.mark.parametrize("function", [canonical, envelope_address, domain])

@@ -4,8 +4,11 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from jinja2 import meta
 
 from mailworkers.adapters.catalog import Catalog, examine, packaged_directory
+from mailworkers.adapters.catalog_sandbox import Sandbox
+from mailworkers.adapters.template_files import read_templates
 from mailworkers.core.html_places import Place
 from mailworkers.core.intake import Rendered
 from mailworkers.core.mime import compose
@@ -50,6 +53,18 @@ def test_five_templates_in_four_languages_without_a_warning() -> None:
         *("login-code", "password-reset", "receipt", "weekly-digest", "welcome"),
     }
     assert all(template.pages.keys() == LOCALES for template in CATALOG.templates.values())
+
+
+def test_a_file_that_was_studied_is_compiled_to_what_it_would_be_without() -> None:
+    """Each is written once, for its review, and not again when it is loaded."""
+    sources = dict(read_templates(packaged_directory()).sources)
+    studied, plain = Sandbox(sources), Sandbox(sources)
+    names = [name for name in sources if name.endswith((".txt", ".html"))]
+    missing = {name: studied.study(name)[1] for name in names}
+
+    for name in names:
+        assert missing[name] == meta.find_undeclared_variables(plain.parse(sources[name], name))
+        assert studied.compile("not read", name, name) == plain.compile(sources[name], name, name)
 
 
 @pytest.mark.parametrize(("template_id", "locale"), PAGES)

@@ -246,6 +246,17 @@ def test_a_role_imports_nothing_it_does_not_use() -> None:
     assert found.stdout.strip() == b"[]"
 
 
+def test_what_a_role_imports_is_looked_through_for_garbage_neither_then_nor_later() -> None:
+    """It lives as long as the process; what comes after it is collected as ever."""
+    program = (
+        "import gc; from mailworkers.cli.roles import import_role\n"
+        "import_role('sender'); print(gc.isenabled(), len(gc.get_objects()) < 2000)"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+
+    assert found.stdout.split() == [b"True", b"True"]
+
+
 def test_shell_completion_offers_the_commands() -> None:
     """click's own: `eval "$(_MAILWORKERS_COMPLETE=bash_source mailworkers)"`."""
     script = "from mailworkers.cli.main import main; main(prog_name='mailworkers')"
