@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from mailworkers.core.errors import StoreUnavailable
+from mailworkers.core.errors import StoreUnavailable, reason_of
 
 
 class Meaning(enum.StrEnum):
@@ -71,12 +71,8 @@ def translated() -> Iterator[None]:
         yield
     except psycopg.Error as error:
         if meaning(error) is Meaning.AWAY:
+            # It names the host, never the password.
             raise StoreUnavailable("postgres", reason_of(error)) from error
         raise
     except OSError as error:  # the driver lets some through: no descriptor left (F-V10)
         raise StoreUnavailable("postgres", error.strerror or type(error).__name__) from error
-
-
-def reason_of(error: psycopg.Error) -> str:
-    """Return the first line of what the driver said: it names the host, never the password."""
-    return str(error).strip().split("\n", 1)[0] or type(error).__name__
