@@ -1,6 +1,5 @@
 """What is tested: the real roles under the shipped supervisord.conf, on durable stores."""
 
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import psycopg
 from mailworkers.adapters import db
 from mailworkers.adapters.supervisor import Supervisor
 from mailworkers.core.errors import MailworkersError
+from mailworkers.embedded.ports import free_port
 from mailworkers.embedded.servers import start_servers
 from mailworkers.gameday.commands import LISTED
 from mailworkers.gameday.history import statements
@@ -32,12 +32,6 @@ _LOOK_EVERY = 0.05
 
 class ServiceFailed(MailworkersError):  # noqa: N818  it names the condition
     """What is to be tested did not start."""
-
-
-def free_port() -> int:
-    """Return a port nobody listens on at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], bool], within: float, what: str) -> None:

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from mailworkers.embedded.ports import free_port
 from mailworkers.gameday.clocks import SteppedClock, find_library
 from mailworkers.gameday.drills.needs import CannotRun
 from mailworkers.gameday.drills.scene import Scene
 from mailworkers.gameday.hurting import end, opened
-from mailworkers.gameday.service import Service, free_port, wait_until
+from mailworkers.gameday.service import Service, wait_until
 
 _BACK_WITHIN = 60.0  # seconds until a role that was killed works again
 _BETWEEN_DEATHS = 1.0
