@@ -1,5 +1,7 @@
 """What is tested: the real roles under the shipped supervisord.conf, on durable stores."""
 
+import json
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -135,6 +137,18 @@ class Service:
         return psycopg.connect(
             self.servers.postgres_dsn, autocommit=True, application_name="chaos", connect_timeout=5
         )
+
+    def load_command(self, **plan: object) -> list[str]:
+        """Return the command of producers that send to this service, by *plan*."""
+        settings = {
+            **plan,
+            "ledger": str(self.directory / "load.jsonl"),
+            "redis": self.redis_socket,
+            "dsn": self.servers.postgres_dsn,
+            "stream": STREAM,
+            "port": self.port,
+        }
+        return [sys.executable, "-m", "mailworkers.gameday.load", json.dumps(settings)]
 
     @property
     def redis_socket(self) -> str:
