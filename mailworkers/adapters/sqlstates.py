@@ -59,6 +59,11 @@ def is_contention(error: psycopg.Error) -> bool:
     return error.sqlstate in {"40001", "40P01"}
 
 
+def is_for_room(error: StoreUnavailable) -> bool:
+    """Whether the database is there and finds no room for what it is to write."""
+    return isinstance(error.__cause__, psycopg.errors.DiskFull)
+
+
 def is_over(conn: psycopg.Connection[Any]) -> bool:
     """Whether the transaction in which a statement failed has ended with it."""
     return conn.pgconn.transaction_status == TransactionStatus.IDLE
