@@ -172,7 +172,9 @@ SELECT
         FROM pg_stat_activity WHERE backend_type = 'client backend'
         AND backend_xmin IS NOT NULL)::double precision AS oldest_transaction_ms,
     (SELECT coalesce(sum(n_dead_tup), 0) FROM pg_stat_user_tables
-        WHERE schemaname = 'mail')::double precision AS dead_rows;
+        WHERE schemaname = 'mail')::double precision AS dead_rows,
+    (SELECT count(*) FROM processes WHERE detail ->> 'lacks_room' = 'true'
+        AND beat_at > clock_timestamp() - %(silence)s::interval) AS without_room;
 
 -- name: live_roles
 -- (reads)

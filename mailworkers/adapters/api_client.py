@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from mailworkers.core.errors import ApiRefused, ApiUnavailable
+from mailworkers.core.errors import ApiRefused, ApiUnavailable, reason_of
 
 PREFIX = "/api/v1/internal"
 PATIENCE = 30.0  # seconds; the API answers after its commit, 15 s later at most
@@ -167,4 +167,4 @@ def _reason(error: Exception) -> str:
         return f"no answer within {PATIENCE:.0f} s"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    return str(error).strip().split("\n", 1)[0] or type(error).__name__
+    return reason_of(error)

@@ -22,11 +22,10 @@ from mailworkers.adapters.sqlstates import (
     is_contention,
     is_over,
     meaning,
-    reason_of,
     translated,
 )
 from mailworkers.adapters.watchdog import Watchdog
-from mailworkers.core.errors import ConfigError, SchemaTooNew, StoreUnavailable
+from mailworkers.core.errors import ConfigError, SchemaTooNew, StoreUnavailable, reason_of
 
 T = TypeVar("T")
 Connection = psycopg.Connection[tuple[Any, ...]]

@@ -24,7 +24,7 @@ from mailworkers.adapters.store.pool import PATIENCE, Connection, Pool
 from mailworkers.adapters.store.signs import Signs, read_signs
 from mailworkers.adapters.stream_backlog import count_waiting
 from mailworkers.adapters.supervisor_files import ROLES, Slots
-from mailworkers.core.errors import StoreUnavailable
+from mailworkers.core.errors import StoreUnavailable, reason_of
 from mailworkers.core.states import Status
 
 # Three heartbeats.
@@ -187,8 +187,7 @@ class Stores:
                     return count_waiting(self._redis, self._stream, group)
             return int(self._redis.xlen(self._stream))
         except redis.RedisError as error:
-            reason = str(error).split("\n", 1)[0] or type(error).__name__
-            raise StoreUnavailable("redis", reason) from error
+            raise StoreUnavailable("redis", reason_of(error)) from error
 
     def readings(self) -> Readings:
         """Return every gauge that can be read now."""

@@ -22,6 +22,7 @@ from mailworkers.adapters.database_clock import DatabaseClock
 from mailworkers.adapters.installation import find_namesakes, find_strangers, works_with
 from mailworkers.adapters.journal import boot_id
 from mailworkers.adapters.settings import Settings
+from mailworkers.adapters.sqlstates import is_for_room
 from mailworkers.adapters.stopping import Stop, end_with_parent
 from mailworkers.adapters.stream import Waker
 from mailworkers.adapters.telemetry import Telemetry
@@ -105,6 +106,7 @@ class Heartbeat:
         self._every = Every(BEAT_EVERY)
         self._again = Every(_LONGEST_WAIT)
         self.is_failing = False
+        self.lacks_room = False  # Postgres had none for what this process was to write last
         self.detail: dict[str, object] = {}
 
     def beat(self) -> None:
@@ -128,6 +130,7 @@ class Heartbeat:
                 "process": context.process,
                 "boot": boot_id(),
                 "works_with": works_with(context.settings),
+                **({"lacks_room": True} if self.lacks_room else {}),
                 **self.detail,
             },
         )
@@ -274,6 +277,7 @@ def turn(context: Context, role: Role) -> None:
         # A step may have had nothing to ask of Postgres: it is back when a sign of life was taken.
         if not context.heartbeat.is_failing:
             context.outages.note_return()
+            context.heartbeat.lacks_room = False
         if not was_busy and not context.stop.is_requested:
             role.wait()
     except StoreUnavailable as error:
@@ -286,6 +290,7 @@ def _note_loss(context: Context, role: Role, error: StoreUnavailable) -> timedel
     if error.store == "postgres":
         context.database.drop()
         context.heartbeat.is_failing = True
+        context.heartbeat.lacks_room = is_for_room(error)
     try:
         role.interrupt(error.store)
     except StoreUnavailable as another:

@@ -6,7 +6,7 @@ import redis
 
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.stream import connect
-from mailworkers.core.errors import StoreUnavailable
+from mailworkers.core.errors import StoreUnavailable, reason_of
 
 
 def put_command(settings: Settings, fields: dict[str, str]) -> str:
@@ -15,8 +15,7 @@ def put_command(settings: Settings, fields: dict[str, str]) -> str:
     try:
         entry_id: bytes = client.xadd(settings.stream, fields)
     except redis.RedisError as error:
-        reason = str(error).split("\n", 1)[0] or type(error).__name__
-        raise StoreUnavailable("redis", reason) from error
+        raise StoreUnavailable("redis", reason_of(error)) from error
     finally:
         client.close()
     return entry_id.decode()

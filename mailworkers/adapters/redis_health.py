@@ -10,7 +10,7 @@ import redis
 from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.stream import GROUP, connect
 from mailworkers.adapters.stream_backlog import count_waiting
-from mailworkers.core.errors import StoreUnavailable
+from mailworkers.core.errors import StoreUnavailable, reason_of
 
 Answer = TypeVar("Answer")
 
@@ -147,8 +147,7 @@ def _asking(settings: Settings) -> Iterator[Any]:
     try:
         yield client
     except redis.RedisError as error:
-        reason = str(error).split("\n", 1)[0] or type(error).__name__
-        raise StoreUnavailable("redis", reason) from error
+        raise StoreUnavailable("redis", reason_of(error)) from error
     finally:
         client.close()
 

@@ -18,7 +18,7 @@ from mailworkers.adapters.store.pool import PATIENCE, Pool
 from mailworkers.adapters.store.situations import read_mail
 from mailworkers.adapters.stream_backlog import count_waiting
 from mailworkers.adapters.supervisor_files import ROLES
-from mailworkers.core.errors import SchemaTooNew, StoreUnavailable
+from mailworkers.core.errors import SchemaTooNew, StoreUnavailable, reason_of
 from mailworkers.core.situations import (
     POSTGRES,
     REDIS,
@@ -65,13 +65,13 @@ class Observer:
                     raise StoreUnavailable(POSTGRES, "there is no schema yet: mailworkers migrate")
                 return read_mail(conn, ROLES), database_time(conn)
             except (SchemaTooNew, psycopg.ProgrammingError) as error:
-                raise StoreUnavailable(POSTGRES, f"schema: {_first_line(error)}") from error
+                raise StoreUnavailable(POSTGRES, f"schema: {reason_of(error)}") from error
 
     def _stream(self) -> StreamView:
         try:
             return _read_stream(self._redis, self._settings.stream)
         except redis.RedisError as error:
-            raise StoreUnavailable(REDIS, _first_line(error)) from error
+            raise StoreUnavailable(REDIS, reason_of(error)) from error
 
 
 def _try(name: str, read: Callable[[], View]) -> tuple[StoreView, View | None]:
@@ -115,7 +115,3 @@ def _age_ms(client: Any, name: str, after: str) -> float | None:
     entered_ms = int(found[0][0].partition(b"-")[0])
     now_ms: float = seconds * 1000 + microseconds / 1000
     return max(0.0, now_ms - entered_ms)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0] or type(error).__name__

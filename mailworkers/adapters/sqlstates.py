@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from mailworkers.core.errors import StoreUnavailable
+from mailworkers.core.errors import StoreUnavailable, reason_of
 
 
 class Meaning(enum.StrEnum):
@@ -59,6 +59,11 @@ def is_contention(error: psycopg.Error) -> bool:
     return error.sqlstate in {"40001", "40P01"}
 
 
+def is_for_room(error: StoreUnavailable) -> bool:
+    """Whether the database is there and finds no room for what it is to write."""
+    return isinstance(error.__cause__, psycopg.errors.DiskFull)
+
+
 def is_over(conn: psycopg.Connection[Any]) -> bool:
     """Whether the transaction in which a statement failed has ended with it."""
     return conn.pgconn.transaction_status == TransactionStatus.IDLE
@@ -71,12 +76,8 @@ def translated() -> Iterator[None]:
         yield
     except psycopg.Error as error:
         if meaning(error) is Meaning.AWAY:
+            # It names the host, never the password.
             raise StoreUnavailable("postgres", reason_of(error)) from error
         raise
     except OSError as error:  # the driver lets some through: no descriptor left (F-V10)
         raise StoreUnavailable("postgres", error.strerror or type(error).__name__) from error
-
-
-def reason_of(error: psycopg.Error) -> str:
-    """Return the first line of what the driver said: it names the host, never the password."""
-    return str(error).strip().split("\n", 1)[0] or type(error).__name__

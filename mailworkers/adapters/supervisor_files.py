@@ -12,11 +12,11 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mailworkers.adapters.setting_rules import socket_complaint
+from mailworkers.adapters.shipped_files import find_shipped
 from mailworkers.core.errors import ConfigError
 
 if TYPE_CHECKING:  # supervisord imports this module for its plugin: keep it light
@@ -52,17 +52,10 @@ def role_of(program: str) -> str | None:
 
 def find_configuration() -> Path:
     """Return `supervisord.conf`: of the checkout this package lies in, or as it was installed."""
-    checkout = Path(__file__).resolve().parents[2] / "supervisord.conf"
-    if checkout.is_file():
-        return checkout
-    try:
-        installed = files("mailworkers") or []
-    except PackageNotFoundError:
-        installed = []
-    for file in installed:
-        if file.name == checkout.name:
-            return Path(str(file.locate())).resolve()
-    raise ConfigError("supervisord.conf is missing: install mailworkers again")
+    found = find_shipped("supervisord.conf")
+    if found is None:
+        raise ConfigError("supervisord.conf is missing: install mailworkers again")
+    return found
 
 
 class Slots:

@@ -1,8 +1,8 @@
 """The api beside the other roles, on a port of its own."""
 
 from mailworkers.bench.callers import await_api
-from mailworkers.bench.postfix_tools import free_port
 from mailworkers.bench.testbed import Testbed
+from mailworkers.embedded.ports import free_port
 
 _STATUS = "/api/v1/internal/status"
 _STARTING = 60.0  # seconds

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from mailworkers.core.errors import MailworkersError
+from mailworkers.embedded.ports import free_port
 
 _NAMES = ("smtp-source", "smtp-sink")
 _LIBRARIES = Path("/usr/lib/postfix")
@@ -136,12 +137,6 @@ def _unpack(cache: Path) -> bool:
 
 def _run(command: list[str], directory: Path) -> None:
     subprocess.run(command, cwd=directory, check=True, capture_output=True, timeout=_PATIENCE)
-
-
-def free_port() -> int:
-    """Return a port of the loopback interface that was free just now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def await_listener(port: int) -> None:

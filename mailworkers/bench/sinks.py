@@ -14,8 +14,9 @@ from typing import Protocol, Self
 import msgspec
 
 from mailworkers.bench.arrivals import Arrival
-from mailworkers.bench.postfix_tools import PostfixTools, free_port
+from mailworkers.bench.postfix_tools import PostfixTools
 from mailworkers.bench.sink import COUNT, LENGTH, TAKE
+from mailworkers.embedded.ports import free_port
 
 _COUNTER = re.compile(rb"mesg=(\d+)")
 _MESSAGE_ID = re.compile(r"^Message-ID:\s*(<[^>\s]+>)", re.IGNORECASE | re.MULTILINE)

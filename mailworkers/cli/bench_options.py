@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from mailworkers.bench.commands import Mode
+from mailworkers.cli.option_sets import with_options
 from mailworkers.cli.server_option import servers_option
 from mailworkers.embedded.binaries import Source
 
@@ -66,12 +67,12 @@ _TESTBED = (
 
 def testbed_options(command: Command) -> Command:
     """Give *command* the options of every scenario: what runs, where, how often."""
-    return _with(_TESTBED, command)
+    return with_options(command, _TESTBED)
 
 
 def load_options(command: Command) -> Command:
     """Give *command* also those of what is sent: `--mode` and `--size`."""
-    return _with(_LOAD, _with(_TESTBED, command))
+    return with_options(with_options(command, _TESTBED), _LOAD)
 
 
 def number_option(
@@ -81,12 +82,6 @@ def number_option(
     return click.option(
         name, type=click.IntRange(least), default=default, show_default=True, help=text
     )
-
-
-def _with(options: tuple[Callable[[Command], Command], ...], command: Command) -> Command:
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 def setup_of(shared: dict[str, Any], **more: Any) -> Any:

@@ -6,7 +6,14 @@ import click
 
 from mailworkers.cli.acting import LONGEST_REASON
 from mailworkers.cli.letter_options import filter_of, wanted_options
-from mailworkers.cli.output import json_option, local_time, print_facts, print_json, short_time
+from mailworkers.cli.output import (
+    first_of,
+    json_option,
+    local_time,
+    print_facts,
+    print_json,
+    short_time,
+)
 from mailworkers.cli.reaching import api_option, operations
 from mailworkers.cli.replaying import cancel_replay, replay, replays, watch
 from mailworkers.cli.tables import print_table
@@ -51,14 +58,13 @@ def list_(*, limit: int, as_json: bool, **options: Any) -> None:
 
 
 def _row(found: "DeadLetter") -> tuple[object, ...]:
-    others = f" +{len(found.recipients) - 1}" if len(found.recipients) > 1 else ""
     return (
         found.dead_letter_id,
         short_time(found.created_at),
         found.cause,
         found.lane,
         found.source,
-        f"{found.recipients[0]}{others}" if found.recipients else "",
+        first_of(found.recipients),
         found.reason,
         found.resolved_by,
     )

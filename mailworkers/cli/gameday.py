@@ -1,43 +1,17 @@
 """`mailworkers gameday`: what goes wrong in production, done on purpose and judged."""
 
-import json
-import secrets
 import shutil
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from mailworkers.cli.gameday_drills import check_place, drill_commands, run_all
+from mailworkers.cli.gameday_drills import drill_commands, run_all
+from mailworkers.cli.gameday_options import keep_report, run_options, seed_of
 from mailworkers.cli.output import json_option, print_json
 from mailworkers.cli.server_option import servers_option
 from mailworkers.cli.tables import print_table
 from mailworkers.gameday.drills.catalog import DRILLS
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-_SHARED = (
-    click.option("--seed", type=int, help="Repeats the plan and the commands of a run."),
-    click.option("--senders", type=click.IntRange(1, 32), default=3, show_default=True),
-    servers_option,
-    click.option(
-        "--report",
-        type=click.Path(dir_okay=False, path_type=Path),
-        callback=check_place,
-        help="Write the report into this file, as JSON.",
-    ),
-    click.option("--keep", is_flag=True, help="Keep ledgers, logs and data of a good run, too."),
-    json_option,
-)
-
-
-def _shared_options(command: Command) -> Command:
-    """Give *command* the options of every game day."""
-    for option in reversed(_SHARED):
-        command = option(command)
-    return command
 
 
 @click.group()
@@ -95,7 +69,7 @@ def list_(*, servers: str, as_json: bool) -> None:
 @click.option(
     "--short-lived", is_flag=True, help="Let retention delete what is a minute old meanwhile."
 )
-@_shared_options
+@run_options
 def chaos(*, messages: int, kills: int, seconds: float | None, **shared: Any) -> None:
     """Kill, freeze, cut and empty everything at random while mail flows; nothing may be lost."""
     from mailworkers.gameday.chaos import chaos as scenario
@@ -107,7 +81,7 @@ def chaos(*, messages: int, kills: int, seconds: float | None, **shared: Any) ->
         messages=messages,
         kills=kills,
         terms=kills // 5,
-        seed=_seed(shared),
+        seed=seed_of(shared),
         seconds=seconds or natural_seconds(messages, kills),
         senders=shared["senders"],
         servers=shared["servers"],
@@ -127,7 +101,7 @@ def chaos(*, messages: int, kills: int, seconds: float | None, **shared: Any) ->
     help="SIGTERMs of single roles at work.",
 )
 @click.option("--seconds", type=float, help="Length of the load.  [default: by the two above]")
-@_shared_options
+@run_options
 def restarts(*, messages: int, terms: int, seconds: float | None, **shared: Any) -> None:
     """Restart single roles at random while mail flows; nothing may be lost, doubled or in doubt."""
     from mailworkers.gameday.report import tell
@@ -139,7 +113,7 @@ def restarts(*, messages: int, terms: int, seconds: float | None, **shared: Any)
         messages=messages,
         kills=0,
         terms=terms,
-        seed=_seed(shared),
+        seed=seed_of(shared),
         seconds=seconds or natural_seconds(messages, terms),
         senders=shared["senders"],
         servers=shared["servers"],
@@ -150,24 +124,19 @@ def restarts(*, messages: int, terms: int, seconds: float | None, **shared: Any)
 @run.command()
 @click.option("--keys", type=click.IntRange(1), default=10_000, show_default=True)
 @click.option("--copies", type=click.IntRange(2, 1000), default=64, show_default=True)
-@_shared_options
+@run_options
 def duplicates(*, keys: int, copies: int, **shared: Any) -> None:
     """Send each key many times at once, by stream and HTTP, over a restart of Redis."""
     from mailworkers.gameday.duplicates import Duplicates
     from mailworkers.gameday.duplicates import duplicates as scenario
     from mailworkers.gameday.report import tell_duplicates
 
-    asked = Duplicates(keys, copies, _seed(shared), shared["senders"], shared["servers"])
+    asked = Duplicates(keys, copies, seed_of(shared), shared["senders"], shared["servers"])
     _do(asked, scenario, tell_duplicates, shared)
 
 
 for _command in (*drill_commands(), run_all):
     run.add_command(_command)
-
-
-def _seed(shared: dict[str, Any]) -> int:
-    """Return the seed asked for, or one drawn now."""
-    return secrets.randbelow(1_000_000) if shared["seed"] is None else int(shared["seed"])
 
 
 def _do(asked: Any, scenario: Any, tell: Any, shared: dict[str, Any]) -> None:
@@ -183,8 +152,7 @@ def _do(asked: Any, scenario: Any, tell: Any, shared: dict[str, Any]) -> None:
         print_json(report)
     else:
         click.echo(tell(report))
-    if shared["report"]:
-        shared["report"].write_text(json.dumps(report, indent=1, default=str) + "\n")
+    keep_report(report, shared)
     if verdict.is_good and not shared["keep"]:
         shutil.rmtree(directory, ignore_errors=True)
     elif not verdict.is_good:

@@ -1,21 +1,18 @@
 """The drills of `mailworkers gameday run`: one command each, and `all`."""
 
 import contextlib
-import json
 import os
-import secrets
 import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mailworkers.cli.gameday_options import drill_options, keep_report, seed_of
 from mailworkers.cli.main import Failure
-from mailworkers.cli.output import json_option, print_json
-from mailworkers.cli.server_option import servers_option
+from mailworkers.cli.output import print_json
 from mailworkers.gameday.drills.catalog import DRILLS, Drill
 
 if TYPE_CHECKING:
@@ -27,56 +24,6 @@ Report = dict[str, Any]
 ON_AN_INSTALLATION = "role-deaths"
 _SHORTEST = 10  # seconds
 _MARGIN = 1200  # seconds beside the load until a drill is given up
-
-
-def check_place(
-    _context: click.Context, _option: click.Parameter, path: Path | None
-) -> Path | None:
-    """Return *path* when a file can be written there: not to be found out after the drill."""
-    if path is not None and not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise click.BadParameter(f"{path} cannot be written")
-    return path
-
-
-_SHARED = (
-    click.option(
-        "--rate",
-        type=click.IntRange(1, 1000),
-        default=50,
-        show_default=True,
-        help="Commands a second, all the while.",
-    ),
-    click.option("--seed", type=int, help="Repeats the commands of a drill."),
-    click.option("--senders", type=click.IntRange(2, 32), default=3, show_default=True),
-    servers_option,
-    click.option(
-        "--prometheus/--no-prometheus",
-        "is_observed",
-        default=True,
-        help="Try the shipped rules in a Prometheus, where there is one; without it the conditions "
-        "behind the alarms are looked at in /metrics.",
-    ),
-    click.option(
-        "--log",
-        type=click.Path(dir_okay=False, path_type=Path),
-        callback=check_place,
-        help="Write the session log into this file, too.",
-    ),
-    click.option(
-        "--report",
-        type=click.Path(dir_okay=False, path_type=Path),
-        callback=check_place,
-        help="Write the report into this file, as JSON.",
-    ),
-    click.option("--keep", is_flag=True, help="Keep ledgers, logs and data of a good one, too."),
-    json_option,
-)
-
-
-def _shared_options(command: Command) -> Command:
-    for option in reversed(_SHARED):
-        command = option(command)
-    return command
 
 
 def drill_commands() -> Iterator[click.Command]:
@@ -98,7 +45,7 @@ def _seconds_option(drill: Drill) -> Callable[[Command], Command]:
 def _command(drill: Drill) -> click.Command:
     @click.command(drill.name, help=f"{drill.does}\n\n{drill.why}")
     @_seconds_option(drill)
-    @_shared_options
+    @drill_options
     def run_drill(**shared: Any) -> None:
         _run_alone(drill, shared)
 
@@ -117,7 +64,7 @@ def _here_command(drill: Drill) -> click.Command:
         help="In the installation that the environment describes, without any load of ours; what "
         "looks like production has to be confirmed by typing a phrase.",
     )
-    @_shared_options
+    @drill_options
     def run_drill(*, is_here: bool, **shared: Any) -> None:
         if is_here:
             _run_here(shared)
@@ -139,7 +86,7 @@ def _here_command(drill: Drill) -> click.Command:
     type=click.Choice([drill.name for drill in DRILLS]),
     help="Leave this one out; may be repeated.",
 )
-@_shared_options
+@drill_options
 def run_all(*, skip: tuple[str, ...], seconds: int | None, **shared: Any) -> None:
     """Do every drill, one after the other, and show a table in the end.
 
@@ -215,11 +162,10 @@ def _play(drill: Drill, shared: Report, session: "Session") -> Report:
     from mailworkers.gameday.drills.report import summary
     from mailworkers.gameday.running import new_directory
 
-    seed = secrets.randbelow(1_000_000) if shared["seed"] is None else shared["seed"]
     asked = Asked(
         shared["rate"],
         shared["seconds"],
-        seed,
+        seed_of(shared),
         shared["senders"],
         str(shared["servers"]),
         shared["is_observed"],
@@ -268,7 +214,6 @@ def _show(report: Report, shared: Report) -> None:
     """Print and write the report; exit 1 when it is not good."""
     if shared["as_json"]:
         print_json(report)
-    if shared["report"]:
-        shared["report"].write_text(json.dumps(report, indent=1, default=str) + "\n")
+    keep_report(report, shared)
     if not report["is_good"]:
         sys.exit(1)

@@ -8,7 +8,7 @@ import click
 
 from mailworkers.cli.completion import complete_source, complete_template
 from mailworkers.cli.composing import canonical_of, parse_when
-from mailworkers.cli.output import json_option, local_time, print_json, short_time
+from mailworkers.cli.output import first_of, json_option, local_time, print_json, short_time
 from mailworkers.cli.reaching import api_option, operations
 from mailworkers.cli.tables import print_table
 from mailworkers.core.states import Lane, Status
@@ -77,14 +77,13 @@ def list_(
 
 
 def _row(found: "DeliverySummary") -> tuple[object, ...]:
-    others = f" +{len(found.recipients) - 1}" if len(found.recipients) > 1 else ""
     return (
         found.delivery_id,
         short_time(found.created_at),
         found.status + (f" ({found.failure})" if found.failure else ""),
         found.lane,
         found.source,
-        f"{found.recipients[0]}{others}" if found.recipients else "",
+        first_of(found.recipients),
         found.attempt_no,
         short_time(found.next_attempt_at),
     )

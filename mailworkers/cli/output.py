@@ -65,6 +65,12 @@ def short_time(when: datetime | None) -> str:
     return f"{there:%m-%d %H:%M}" if there.year == now.year else f"{there:%Y-%m-%d}"
 
 
+def first_of(recipients: Sequence[str]) -> str:
+    """Return the first of *recipients* and how many more there are: `ada@example.com +2`."""
+    others = f" +{len(recipients) - 1}" if len(recipients) > 1 else ""
+    return f"{recipients[0]}{others}" if recipients else ""
+
+
 def printable(text: str) -> str:
     """Return *text* with whatever a terminal would obey written as an escape."""
     if text.isprintable():

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from mailworkers.cli.output import cut, printable, width_of
+from mailworkers.core.counts import plural
 from mailworkers.core.situations import (
     LONGEST_WAITS,
     MailView,
@@ -71,7 +72,7 @@ def _title(situation: Situation) -> Line:
     count = len(situation.problems)
     verdict = ("all is well", "good")
     if count:
-        verdict = (f"{count} thing{'s' * (count > 1)} wrong", "bad")
+        verdict = (f"{plural(count, 'thing')} wrong", "bad")
     when = situation.at.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     return [("mailworkers", "title"), (f"  {when}  ", ""), verdict]
 

@@ -15,6 +15,7 @@ from mailworkers.cli.main import Failure
 from mailworkers.cli.output import json_option, print_facts, print_json, printable
 from mailworkers.cli.reaching import api_option, api_url, read_token
 from mailworkers.cli.tables import print_table
+from mailworkers.core.counts import plural
 
 if TYPE_CHECKING:
     from mailworkers.adapters.catalog import Catalog, CatalogTemplate
@@ -70,7 +71,6 @@ def check(*, directory: Path | None, as_json: bool) -> None:
     when something is wrong: roles would refuse to start. Warnings change no exit code.
     """
     from mailworkers.adapters.catalog import examine
-    from mailworkers.web.console.words import plural
 
     place = _place(directory)
     catalog, problems = examine(place)

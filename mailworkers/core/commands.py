@@ -35,7 +35,7 @@ from mailworkers.core.refusals import (
     unforeseen,
 )
 from mailworkers.core.states import Lane, PayloadMode
-from mailworkers.core.strictjson import parse
+from mailworkers.core.strictjson import parse, parse_object
 
 __all__ = [
     "SOURCES",
@@ -166,9 +166,7 @@ def _body_command(
 ) -> Command:
     if len(body) > MAX_BODY:
         raise too_large("body", f"{MAX_BODY} bytes")
-    given = parse(body, path="body")
-    if not isinstance(given, dict):
-        raise bad_value("body", "is not a JSON object")
+    given = parse_object(body, path="body")
     texts = {"source": "api"} | body_texts(given)
     if idempotency_key and texts.setdefault("idempotency_key", idempotency_key) != idempotency_key:
         raise bad_value("idempotency_key", "is not that of the header Idempotency-Key")

@@ -81,3 +81,8 @@ class ApiUnavailable(MailworkersError):  # noqa: N818
         super().__init__(f"{url}: {reason}")
         self.url = url
         self.reason = reason
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the first line of what *error* says, the name of its kind when it says nothing."""
+    return str(error).strip().split("\n", 1)[0] or type(error).__name__

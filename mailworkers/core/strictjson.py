@@ -9,6 +9,7 @@ again with its strings cut out, which is exact.
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -49,6 +50,14 @@ def parse(text: bytes, *, path: str) -> object:
     may_repeat = len(_KEY_END.split(text, keys + 1)) - 1 > keys
     if may_repeat and _structure(text).count(b":") > keys:
         raise _invalid(path, "an object has the same key twice")
+    return value
+
+
+def parse_object(text: bytes, *, path: str) -> dict[str, Any]:
+    """Return the object that the JSON *text* is, or raise `Refused`, as `parse` does."""
+    value = parse(text, path=path)
+    if not isinstance(value, dict):
+        raise bad_value(path, "is not a JSON object")
     return value
 
 

@@ -29,11 +29,19 @@ def choose_ports(memory: Path) -> Ports:
     for name in Ports.__struct_fields__:
         port = getattr(preferred, name)
         while port in chosen.values() or not _is_free(port):
-            port = _any_free()
+            port = free_port()
         chosen[name] = port
     ports = msgspec.convert(chosen, Ports)
     memory.write_bytes(msgspec.json.format(msgspec.json.encode(ports)) + b"\n")
     return ports
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on at this moment."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _recall(memory: Path) -> Ports:
@@ -51,10 +59,3 @@ def _is_free(port: int) -> bool:
         except (OSError, OverflowError):
             return False
         return True
-
-
-def _any_free() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

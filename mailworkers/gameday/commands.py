@@ -79,25 +79,19 @@ class Command(NamedTuple):
 
 def command(seed: int, number: int, at: float) -> Command:
     """Return command *number* of the run *seed*."""
-    chance = random.Random(f"command {seed} {number}")
-    canary = f"canary{chance.getrandbits(64):016x}"
-    source, lane = _kind(chance)
+    chance, begun = _begin("command", seed, number, at)
+    source, canary = begun["source"], begun["canary"]
     is_broken = chance.random() < 0.005
     way = "stream" if is_broken or chance.random() < 0.75 else "http"
     mode, payload, recipients = _content(chance, number, canary, may_requeue=_is_normal(source))
     waits, lives = _clock(chance, may_expire=source != "authsession")
     return Command(
-        number=number,
-        at=at,
+        **begun,
         way=way,
         repeats=() if is_broken else _repeats(chance),
         verbs=() if is_broken else _verbs(chance, recipients, waits),
         is_broken=is_broken,
-        source=source,
-        lane=lane,
-        key=f"key-{seed}-{number}",
         delivery_id=delivery_id(number, chance),
-        canary=canary,
         mode=mode,
         payload=payload,
         recipients=recipients,
@@ -112,28 +106,38 @@ def plain_command(seed: int, number: int, at: float) -> Command:
     Some have several recipients, wait, come twice or are greylisted; none is broken, expires, is
     refused or cancelled.
     """
-    chance = random.Random(f"plain {seed} {number}")
-    canary = f"canary{chance.getrandbits(64):016x}"
-    source, lane = _kind(chance)
-    mode, payload, recipients = _content(chance, number, canary, may_requeue=False, words=_PLAIN)
+    chance, begun = _begin("plain", seed, number, at)
+    mode, payload, recipients = _content(
+        chance, number, begun["canary"], may_requeue=False, words=_PLAIN
+    )
     return Command(
-        number=number,
-        at=at,
+        **begun,
         way="stream" if chance.random() < 0.75 else "http",
         repeats=_repeats(chance),
         verbs=(),
         is_broken=False,
-        source=source,
-        lane=lane,
-        key=f"key-{seed}-{number}",
         delivery_id=delivery_id(number, chance),
-        canary=canary,
         mode=mode,
         payload=payload,
         recipients=recipients,
         waits=_clock(chance, may_expire=False)[0],
         lives=None,
     )
+
+
+def _begin(kind: str, seed: int, number: int, at: float) -> tuple[random.Random, dict[str, Any]]:
+    """Return where the rest of a command is drawn from, and the fields that are drawn first."""
+    chance = random.Random(f"{kind} {seed} {number}")
+    canary = f"canary{chance.getrandbits(64):016x}"
+    source, lane = _kind(chance)
+    return chance, {
+        "number": number,
+        "at": at,
+        "key": f"key-{seed}-{number}",
+        "canary": canary,
+        "source": source,
+        "lane": lane,
+    }
 
 
 def delivery_id(number: int, chance: random.Random) -> str:

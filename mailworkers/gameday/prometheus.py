@@ -9,16 +9,15 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any, Self
 
+from mailworkers.adapters.shipped_files import find_shipped
 from mailworkers.core.errors import ConfigError, MailworkersError
 from mailworkers.embedded.server_commands import ends_with_parent, tail
 
 _SHIPPED_TARGET = "127.0.0.1:9094"
 _STARTING, _STOPPING = 60.0, 30.0  # seconds
-_RULES = "alerts.yml"
 
 
 class PrometheusFailed(MailworkersError):  # noqa: N818  it names the condition
@@ -27,17 +26,10 @@ class PrometheusFailed(MailworkersError):  # noqa: N818  it names the condition
 
 def find_rules() -> Path:
     """Return the directory of the shipped rules and configuration, of checkout or installation."""
-    checkout = Path(__file__).resolve().parents[2] / "ops" / "prometheus"
-    if (checkout / _RULES).is_file():
-        return checkout
-    try:
-        installed = files("mailworkers") or []
-    except PackageNotFoundError:
-        installed = []
-    for file in installed:
-        if file.name == _RULES:
-            return Path(str(file.locate())).resolve().parent
-    raise ConfigError("the rules of the alarms are missing: install mailworkers again")
+    rules = find_shipped("ops/prometheus/alerts.yml")
+    if rules is None:
+        raise ConfigError("the rules of the alarms are missing: install mailworkers again")
+    return rules.parent
 
 
 class Prometheus:

@@ -1,10 +1,8 @@
 """One run: start, load under faults, heal, wait for quiet, judge."""
 
 import contextlib
-import json
 import os
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -100,18 +98,12 @@ def drive(
     run: Run, service: Service, faults: Faults, observer: Observer, progress: Progress
 ) -> None:
     """Let the load run under the faults; return when all is answered and all is healed."""
-    settings = {
-        "seed": run.seed,
-        "messages": run.messages,
-        "seconds": run.seconds,
-        "deadline": 4 * run.seconds + _MOST_LATE,
-        "ledger": str(service.directory / "load.jsonl"),
-        "redis": service.redis_socket,
-        "dsn": service.servers.postgres_dsn,
-        "stream": STREAM,
-        "port": service.port,
-    }
-    command = [sys.executable, "-m", "mailworkers.gameday.load", json.dumps(settings)]
+    command = service.load_command(
+        seed=run.seed,
+        messages=run.messages,
+        seconds=run.seconds,
+        deadline=4 * run.seconds + _MOST_LATE,
+    )
     observer.start()
     faults.start()
     with _started(command) as load:

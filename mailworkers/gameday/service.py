@@ -1,6 +1,7 @@
 """What is tested: the real roles under the shipped supervisord.conf, on durable stores."""
 
-import socket
+import json
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import psycopg
 from mailworkers.adapters import db
 from mailworkers.adapters.supervisor import Supervisor
 from mailworkers.core.errors import MailworkersError
+from mailworkers.embedded.ports import free_port
 from mailworkers.embedded.servers import start_servers
 from mailworkers.gameday.commands import LISTED
 from mailworkers.gameday.history import statements
@@ -32,12 +34,6 @@ _LOOK_EVERY = 0.05
 
 class ServiceFailed(MailworkersError):  # noqa: N818  it names the condition
     """What is to be tested did not start."""
-
-
-def free_port() -> int:
-    """Return a port nobody listens on at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], bool], within: float, what: str) -> None:
@@ -141,6 +137,18 @@ class Service:
         return psycopg.connect(
             self.servers.postgres_dsn, autocommit=True, application_name="chaos", connect_timeout=5
         )
+
+    def load_command(self, **plan: object) -> list[str]:
+        """Return the command of producers that send to this service, by *plan*."""
+        settings = {
+            **plan,
+            "ledger": str(self.directory / "load.jsonl"),
+            "redis": self.redis_socket,
+            "dsn": self.servers.postgres_dsn,
+            "stream": STREAM,
+            "port": self.port,
+        }
+        return [sys.executable, "-m", "mailworkers.gameday.load", json.dumps(settings)]
 
     @property
     def redis_socket(self) -> str:

@@ -31,9 +31,9 @@ class Front:
         self.report: Callable[[Exception], None] | None = None
         self.stores = Stores(settings, "mailworkers monitor")
         self.metrics = settings.state_dir / METRICS_DIRECTORY
-        signs = Signs(self.stores, self.metrics)
-        health = health_app(signs, report=self._report)
-        metrics = metrics_app(signs, report=self._report)
+        self.signs = Signs(self.stores, self.metrics)
+        health = health_app(self.signs, report=self._report)
+        metrics = metrics_app(self.signs, report=self._report)
         listeners = [
             Listener(health, _HOST, settings.http_port, setting="HTTP_PORT"),
             Listener(metrics, _HOST, settings.prometheus_port, setting="PROMETHEUS_PORT"),
@@ -58,6 +58,7 @@ class Monitor:
         self._stop = context.stop
         self._poll = context.settings.poll
         front.report = lambda error: context.telemetry.failed("request failed", error)
+        front.signs.lacks_room = lambda: context.heartbeat.lacks_room
         self._export = _open_export(context, front)
 
     def step(self) -> bool:

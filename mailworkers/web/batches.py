@@ -1,10 +1,9 @@
 """The route that takes a batch of commands in, each standing for itself."""
 
 from http import HTTPStatus
-from typing import Any
 
 import msgspec
-from litestar import Request, post
+from litestar import post
 
 from mailworkers.core.commands import Command, FailureCode, Refusal, decode_body
 from mailworkers.core.refusals import Refused, bad_value, too_large
@@ -16,12 +15,11 @@ from mailworkers.web.errors import Problem, as_problem, bad_parameter, internal_
 from mailworkers.web.examples import BATCH
 from mailworkers.web.intake import outcome_of
 from mailworkers.web.login_codes import KEY
+from mailworkers.web.orders import WebRequest
 from mailworkers.web.tokens import needs
 
 LARGEST_BATCH = 32 * 1024 * 1024
 MOST_IN_BATCH = 1000
-
-WebRequest = Request[Any, Any, Any]
 
 
 @post(

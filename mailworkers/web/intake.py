@@ -1,10 +1,10 @@
 """Routes that take one command in: a login code, or any delivery."""
 
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
-from litestar import Request, Response, post
+from litestar import Response, post
 
 from mailworkers.core.commands import MAX_BODY, Command, Refusal, decode_body
 from mailworkers.core.fields import traceparent_of
@@ -23,13 +23,12 @@ from mailworkers.web.errors import bad_parameter, refused
 from mailworkers.web.examples import LOGIN_CODE, RENDERED, TEMPLATE
 from mailworkers.web.gate import PREFIX
 from mailworkers.web.login_codes import KEY, as_asked, login_code_command
+from mailworkers.web.orders import WebRequest
 from mailworkers.web.tokens import needs
 
 LARGEST_LOGIN_CODE = 16 * 1024
 # What is larger is decoded and accepted beside the others, not between them.
 _SMALL = 64 * 1024
-
-WebRequest = Request[Any, Any, Any]
 
 
 @post(

@@ -9,7 +9,7 @@ from mailworkers.core.fields import name_of
 from mailworkers.core.payloads import PATH, read_payload
 from mailworkers.core.refusals import Refused, bad_value, missing_field, unknown_field
 from mailworkers.core.states import PayloadMode
-from mailworkers.core.strictjson import parse
+from mailworkers.core.strictjson import parse_object
 
 SOURCE = "authsession"
 TEMPLATE = "login-code"
@@ -42,9 +42,7 @@ def _key(key: str | None) -> str:
 
 def _read(body: bytes) -> dict[str, str]:
     """Return the three fields; refuse others, and what is not text."""
-    given = parse(body, path="body")
-    if not isinstance(given, dict):
-        raise bad_value("body", "is not a JSON object")
+    given = parse_object(body, path="body")
     for name in given:
         if name not in FIELDS:
             raise unknown_field(name)

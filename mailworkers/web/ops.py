@@ -1,7 +1,8 @@
 """Signs of life for supervisors, load balancers and Prometheus, on listeners of their own.
 
-`/health` says whether this installation can work at all: both stores answer; its `checks` name
-what goes on while one of them, the relay or a role does not. `/ready` adds whether all of it does:
+`/health` says whether this installation can work at all: both stores answer, and no role was told
+of a full disk when it last wrote; its `checks` name what goes on while one of them, the relay or a
+role does not. `/ready` adds whether all of it does:
 every role has a living process. `/metrics` holds the numbers of all processes of this host. None of
 them waits longer than 2 s for a store.
 """
@@ -40,7 +41,7 @@ _WORK: dict[str, tuple[tuple[str, ...], str]] = {
 
 
 class Health(msgspec.Struct, frozen=True):
-    """Whether both stores answer, which alone decides `status`; and what of our work goes on.
+    """Whether both stores can be used, which alone decides `status`; and what of our work goes on.
 
     Of `checks`, `database` and `redis` are `ok` or `failed`; `stream_intake`, `http_intake`,
     `sending` and `retries` are `failed` without a store they take or a living process, and
@@ -66,12 +67,12 @@ class Signs:
     def __init__(self, stores: Stores, metrics: Path) -> None:
         self.stores = stores
         self.metrics = metrics
+        self.lacks_room: Callable[[], bool] = lambda: False  # for signs of life of this process
         self._began = time.monotonic()
 
     def health(self) -> Health:
         """Ask both stores, who gave a sign of life lately, and whether mail is held back."""
         self.stores.roles.want()
-        self.stores.signs.want()
         began = time.monotonic()
         there = self._stores_there()
         stores: dict[str, Check] = {
@@ -111,11 +112,17 @@ class Signs:
     def _stores_there(self) -> dict[str, bool]:
         self.stores.postgres.want()
         self.stores.redis.want()
+        self.stores.signs.want()
         began = time.monotonic()
         return {
-            "database": _is_there(self.stores.postgres, began),
+            "database": _is_there(self.stores.postgres, began) and self._has_room(began),
             "redis": _is_there(self.stores.redis, began),
         }
+
+    def _has_room(self, began: float) -> bool:
+        """Whether no process was told of a full disk when it last wrote; this one does not try."""
+        signs = _answer(self.stores.signs, began)
+        return not (self.lacks_room() or (signs and signs.without_room))
 
 
 def _is_there(question: Question[Any], began: float) -> bool:

@@ -10,7 +10,7 @@ from litestar.params import QueryParameter
 from mailworkers.core.addresses import AddressError, canonical, parse_mailbox
 from mailworkers.core.fields import time_of
 from mailworkers.core.refusals import Refused, bad_value, missing_field, unknown_field
-from mailworkers.core.strictjson import parse
+from mailworkers.core.strictjson import parse_object
 from mailworkers.web.bodies import read_body
 from mailworkers.web.errors import bad_parameter, refused
 
@@ -133,9 +133,7 @@ async def read_order(request: WebRequest, *names: str) -> Order:
     """Return the body of *request*, a JSON object with no fields but *names*."""
     body = await read_body(request, LARGEST_BODY)
     try:
-        given = parse(body, path="body")
-        if not isinstance(given, dict):
-            raise bad_value("body", "is not a JSON object")
+        given = parse_object(body, path="body")
         for name in given:
             if name not in names:
                 raise unknown_field(name)

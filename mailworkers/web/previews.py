@@ -12,7 +12,7 @@ from mailworkers.core.commands import MAX_BODY
 from mailworkers.core.deliveries import NewDelivery
 from mailworkers.core.payloads import PATH
 from mailworkers.core.refusals import Refusal, Refused, bad_value, unknown_field
-from mailworkers.core.strictjson import parse
+from mailworkers.core.strictjson import parse_object
 from mailworkers.web.answers import Header
 from mailworkers.web.backend import backend_of
 from mailworkers.web.bodies import read_body
@@ -108,9 +108,7 @@ def _compose(previewer: Previewer, template_id: str, body: bytes) -> NewDelivery
 
 def _read(body: bytes) -> PreviewRequest:
     """Return what *body* asks for, or raise `Refused` naming the field."""
-    given = parse(body, path="body")
-    if not isinstance(given, dict):
-        raise bad_value("body", "is not a JSON object")
+    given = parse_object(body, path="body")
     if given.get("locale", "") is None:  # as if it were not there
         del given["locale"]
     for name, value in given.items():

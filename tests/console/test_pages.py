@@ -1,6 +1,5 @@
 """Each page by HTTP: what it shows, and how it says that something is not there."""
 
-import socket
 from pathlib import Path
 from uuid import uuid4
 
@@ -8,6 +7,7 @@ import psycopg
 import pytest
 
 from mailworkers.core.states import FINAL, Status
+from mailworkers.embedded.ports import free_port
 from mailworkers.embedded.servers import Servers
 from tests.console.conftest import PageClient, text_of, visitor_of
 from tests.console.scenes import (
@@ -285,7 +285,7 @@ def test_an_address_that_makes_no_sense_is_told_as_a_page(pages: PageClient) -> 
 
 def test_while_the_database_is_away_the_console_says_so(servers: Servers, tmp_path: Path) -> None:
     """A page with a way on, at once; styles are served all the same."""
-    nowhere = f"postgresql://nobody@127.0.0.1:{closed_port()}/nothing"
+    nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
     api = RunningApi(make_settings(servers, tmp_path), nowhere)
     with visitor_of(api) as pages:
         answer = pages.get("/")
@@ -298,11 +298,3 @@ def test_while_the_database_is_away_the_console_says_so(servers: Servers, tmp_pa
     )
     assert style.status_code == 200
     assert api.surprises == []
-
-
-def closed_port() -> int:
-    """Return a port on which nobody listens."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port

@@ -9,8 +9,8 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from mailworkers.adapters import db
+from mailworkers.embedded.ports import free_port
 from tests.crash.operation.commands import put
-from tests.crash.operation.hosts import free_port
 from tests.crash.operation.verdicts import count
 from tests.crash.processes import Roles
 from tests.eventually import eventually

@@ -4,7 +4,6 @@ Every command must arrive exactly once, whatever is restarted: SIGTERM loses and
 """
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from mailworkers.adapters.supervisor_files import (
     supervisord_environment,
 )
 from mailworkers.cli.processes import is_alive
+from mailworkers.embedded.ports import free_port
 from mailworkers.embedded.servers import Servers
 from tests.crash.commands import put_commands
 from tests.crash.processes import Roles
@@ -33,11 +33,6 @@ from tests.relay import Relay
 RESTARTED = ("sender", "consumer", "scheduler", "retention", "api", "monitor")
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 @pytest.fixture
 def supervisor(roles: Roles, tmp_path: Path) -> Iterator[Supervisor]:
     """Return a running supervisord with all six roles, two of them senders."""
@@ -45,9 +40,9 @@ def supervisor(roles: Roles, tmp_path: Path) -> Iterator[Supervisor]:
         **roles.environ,
         "MAIL_ATTEMPT_WORKER_CONCURRENCY": "2",
         "MAIL_SUPERVISOR_SOCKET": str(tmp_path / "s.sock"),
-        "MAIL_INTERNAL_HTTP_ADDR": f"127.0.0.1:{_free_port()}",
-        "HTTP_PORT": str(_free_port()),
-        "PROMETHEUS_PORT": str(_free_port()),
+        "MAIL_INTERNAL_HTTP_ADDR": f"127.0.0.1:{free_port()}",
+        "HTTP_PORT": str(free_port()),
+        "PROMETHEUS_PORT": str(free_port()),
     }
     settings = load(environ)
     slots = Slots(settings.state_dir)

@@ -2,7 +2,6 @@
 
 import json
 import smtplib
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -18,6 +17,7 @@ import pytest
 
 from mailworkers.embedded.loopback import fetch, fetch_json, is_fine
 from mailworkers.embedded.mailbox_store import MailboxStore
+from mailworkers.embedded.ports import free_port
 from tests.eventually import eventually
 
 
@@ -26,7 +26,7 @@ class RunningMailbox:
 
     def __init__(self, store: Path) -> None:
         self._store = store
-        self.smtp_port, self._http_port = _free_port(), _free_port()
+        self.smtp_port, self._http_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self._http_port}"
         self.start()
 
@@ -65,12 +65,6 @@ class RunningMailbox:
         request = urllib.request.Request(f"{self.url}{path}", body, headers)  # noqa: S310
         with urllib.request.urlopen(request) as answer:  # noqa: S310
             return answer.headers, answer.read().decode()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mailworkers.embedded.ports import free_port
 from mailworkers.gameday import prometheus
-from tests.crash.operation.hosts import free_port
 from tests.crash.processes import Roles
 from tests.crash.stores.own import lack
 

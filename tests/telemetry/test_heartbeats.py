@@ -11,7 +11,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from tests.crash.operation.hosts import free_port
+from mailworkers.embedded.ports import free_port
 from tests.crash.processes import Roles
 from tests.eventually import eventually
 

@@ -10,8 +10,8 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_C
 
 from mailworkers.adapters import db
 from mailworkers.adapters.instruments import INSTRUMENTS
+from mailworkers.embedded.ports import free_port
 from tests.crash.operation.commands import put
-from tests.crash.operation.hosts import free_port
 from tests.crash.operation.verdicts import count
 from tests.crash.processes import Roles
 from tests.eventually import eventually

@@ -10,10 +10,10 @@ import pytest
 import redis
 
 from mailworkers.adapters import db
+from mailworkers.embedded.ports import free_port
 from mailworkers.embedded.servers import Servers
 from mailworkers.gameday.prometheus import Prometheus
 from tests.crash.operation.commands import put
-from tests.crash.operation.hosts import free_port
 from tests.crash.operation.verdicts import count
 from tests.crash.processes import Roles
 from tests.crash.stores.own import lack

@@ -169,6 +169,38 @@ def test_without_redis_the_checks_name_what_goes_on(
     assert work_of(answer) == dict.fromkeys(WORK, "failed")
 
 
+def test_a_database_that_a_process_found_full_is_lost_until_it_finds_room(
+    ops: Ops, conn: Connection
+) -> None:
+    """It answers every question; the monitor asks, and those who write know better."""
+    live(conn, *ROLES)
+    assert eventually(lambda: ops.get("/ready").status_code == 200)
+    live(conn, "consumer", lacks_room=True)
+    answer = eventually(lambda: with_status(ops.get("/health"), 503))
+    ready = ops.get("/ready")
+    conn.execute("UPDATE processes SET detail = '{}' WHERE detail ? 'lacks_room'")
+
+    assert answer.json()["status"] == "unhealthy"
+    assert stores_of(answer) == {"database": "failed", "redis": "ok"}
+    assert work_of(answer) == dict.fromkeys(WORK, "failed")
+    assert ready.status_code == 503
+    assert ready.json()["dependencies"] == {"database": "disconnected", "redis": "connected"}
+    assert eventually(lambda: ops.get("/health").status_code == 200)
+
+
+def test_who_found_the_database_full_and_fell_silent_counts_for_nothing(
+    ops: Ops, conn: Connection
+) -> None:
+    """There may be room again, and nobody left to say so."""
+    live(conn, *ROLES)
+    live(conn, "consumer", lacks_room=True)
+    conn.execute(
+        "UPDATE processes SET beat_at = beat_at - interval '1 minute' WHERE detail ? 'lacks_room'"
+    )
+
+    assert ops.get("/health").status_code == 200
+
+
 @pytest.mark.parametrize(
     ("role", "work"),
     [

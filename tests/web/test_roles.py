@@ -9,6 +9,7 @@ import httpx
 import psycopg
 import pytest
 
+from mailworkers.embedded.ports import free_port
 from mailworkers.embedded.servers import Servers
 from mailworkers.web.gate import PREFIX
 from tests.crash.processes import Roles
@@ -16,14 +17,6 @@ from tests.eventually import eventually
 from tests.web.conftest import PLAIN, MakeToken, Row, command, with_status
 
 Connection = psycopg.Connection[Row]
-
-
-def free_port() -> int:
-    """Return a port nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 class Ports:

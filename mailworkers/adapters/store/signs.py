@@ -18,6 +18,7 @@ class Signs(msgspec.Struct, frozen=True):
     connections_max: int
     oldest_transaction_ms: float
     dead_rows: float
+    without_room: int
 
 
 def read_signs(conn: Connection, *, silence: timedelta) -> Signs:

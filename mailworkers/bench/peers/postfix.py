@@ -19,8 +19,9 @@ from pathlib import Path
 
 from mailworkers.bench.arrivals import Arrival, Check
 from mailworkers.bench.peers.peer import PeerMissing, Work
-from mailworkers.bench.postfix_tools import PostfixTools, await_listener, find_tools, free_port
+from mailworkers.bench.postfix_tools import PostfixTools, await_listener, find_tools
 from mailworkers.bench.testbed import BenchFailed, Testbed
+from mailworkers.embedded.ports import free_port
 from mailworkers.embedded.server_commands import ends_with_parent, tail
 
 _SESSIONS_IN = 8

@@ -17,10 +17,10 @@ from mailworkers.bench.commands import Load, prepare
 from mailworkers.bench.figures import Figure
 from mailworkers.bench.filling import Rows, fill, filled_ids
 from mailworkers.bench.machine import describe
-from mailworkers.bench.postfix_tools import free_port
 from mailworkers.bench.progress import Progress
 from mailworkers.bench.report import Report
 from mailworkers.bench.testbed import BenchFailed, Setup, Testbed
+from mailworkers.embedded.ports import free_port
 
 _LOOK_EVERY = 0.002  # seconds
 _PATIENCE = 30.0

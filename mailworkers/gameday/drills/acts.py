@@ -6,17 +6,20 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from mailworkers.embedded.ports import free_port
 from mailworkers.gameday.clocks import SteppedClock, find_library
 from mailworkers.gameday.drills.needs import CannotRun
 from mailworkers.gameday.drills.scene import Scene
 from mailworkers.gameday.hurting import end, opened
-from mailworkers.gameday.service import Service, free_port, wait_until
+from mailworkers.gameday.service import Service, wait_until
 
 _BACK_WITHIN = 60.0  # seconds until a role that was killed works again
 _BETWEEN_DEATHS = 1.0
 _CLOCK_IS_OFF = "host clock is off"
+# What each is called, and the signal that ends it in good order.
+_STORES = {"redis": ("Redis", "SIGTERM"), "postgres": ("PostgreSQL", "SIGINT, fast")}
 
 
 class Act:
@@ -59,34 +62,27 @@ class Act:
         """End whatever `prepare` began, after the service."""
 
 
-class RedisOutage(Act):
-    """Redis ends in good order and comes back on its data."""
+class StoreOutage(Act):
+    """Redis or PostgreSQL ends in good order and comes back on its data."""
+
+    def __init__(self, target: Literal["redis", "postgres"]) -> None:
+        self._target = target
 
     def happen(self, scene: Scene[Service]) -> None:
         """Stop it, start it."""
-        server = scene.service.servers.keyvalue
-        number = scene.fault("redis", "outage", "Redis is stopped (SIGTERM)")
+        servers = scene.service.servers
+        is_redis = self._target == "redis"
+        server = servers.keyvalue if is_redis else servers.postgres
+        name, ending = _STORES[self._target]
+        number = scene.fault(self._target, "outage", f"{name} is stopped ({ending})")
         server.stop()
         is_down = server.pid is None
         scene.hold(scene.seconds)
         server.start()
-        scene.say("Redis is started again")
-        scene.effect(number, is_done=is_down)
-
-
-class PostgresOutage(Act):
-    """PostgreSQL ends in good order and comes back on its data."""
-
-    def happen(self, scene: Scene[Service]) -> None:
-        """Stop it, start it."""
-        server = scene.service.servers.postgres
-        number = scene.fault("postgres", "outage", "PostgreSQL is stopped (SIGINT, fast)")
-        server.stop()
-        is_down = server.pid is None
-        scene.hold(scene.seconds)
-        server.start()
-        scene.say("PostgreSQL is started again")
-        scene.effect(number, is_done=is_down, sessions=scene.senders)
+        scene.say(f"{name} is started again")
+        # Only without PostgreSQL may what is under way end with its outcome unsettled.
+        about = {} if is_redis else {"sessions": scene.senders}
+        scene.effect(number, is_done=is_down, **about)
 
 
 class RelayStall(Act):

@@ -1,10 +1,8 @@
 """The course of a drill on a service that works: calm, fault, return, quiet, verdict."""
 
 import contextlib
-import json
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -204,19 +202,13 @@ def _started_load(
     service: Service, asked: Asked, messages: int, seconds: float
 ) -> Iterator["subprocess.Popen[str]"]:
     """Start the producers; they do not outlive the block, nor this process."""
-    settings = {
-        "seed": asked.seed,
-        "messages": messages,
-        "seconds": seconds,
-        "deadline": 2 * seconds + 600.0,
-        "is_steady": True,
-        "ledger": str(service.directory / "load.jsonl"),
-        "redis": service.redis_socket,
-        "dsn": service.servers.postgres_dsn,
-        "stream": STREAM,
-        "port": service.port,
-    }
-    command = [sys.executable, "-m", "mailworkers.gameday.load", json.dumps(settings)]
+    command = service.load_command(
+        seed=asked.seed,
+        messages=messages,
+        seconds=seconds,
+        deadline=2 * seconds + 600.0,
+        is_steady=True,
+    )
     with subprocess.Popen(
         ends_with_parent(command, signal.SIGKILL),
         stdin=subprocess.PIPE,

@@ -1,11 +1,14 @@
 """Which act belongs to which drill."""
 
+from collections.abc import Callable
+from functools import partial
+
 from mailworkers.gameday.drills import acts, disks, split
 from mailworkers.gameday.drills.catalog import Drill
 
-ACTS: dict[str, type[acts.Act]] = {
-    "redis-outage": acts.RedisOutage,
-    "postgres-outage": acts.PostgresOutage,
+ACTS: dict[str, Callable[[], acts.Act]] = {
+    "redis-outage": partial(acts.StoreOutage, "redis"),
+    "postgres-outage": partial(acts.StoreOutage, "postgres"),
     "relay-stall": acts.RelayStall,
     "relay-refuses-logins": acts.RelayRefusesLogins,
     "role-deaths": acts.RoleDeaths,

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from mailworkers.adapters.store.pulse import SPAN, STRETCH, Stretch
+from mailworkers.core.counts import count
 from mailworkers.core.states import Lane
-from mailworkers.web.console.words import count, milliseconds
+from mailworkers.web.console.words import milliseconds
 
 WIDTH = SPAN // STRETCH
 HEIGHT = 40

@@ -7,12 +7,12 @@ from litestar import Response, get, post
 from litestar.params import QueryParameter
 
 from mailworkers.adapters.store.dead_letters import Cause
+from mailworkers.core.counts import plural
 from mailworkers.core.states import Lane
 from mailworkers.web.console.asking import ask, order, read_form, told
 from mailworkers.web.console.deliveries import OneLane, OneSource
 from mailworkers.web.console.pages import Flash, page, redirect
 from mailworkers.web.console.paths import CONSOLE
-from mailworkers.web.console.words import plural
 from mailworkers.web.dead_letters import DeadLetterPage, get_dead_letters, post_resolve
 from mailworkers.web.deliveries import Cursor, Template, To
 from mailworkers.web.errors import Problem, bad_parameter

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from litestar import Response, get, post
 from litestar.params import QueryParameter
 
+from mailworkers.core.counts import plural
 from mailworkers.core.refusals import FailureCode
 from mailworkers.web.console.asking import ask, order, read_form, told
 from mailworkers.web.console.dead_letters import one_of
@@ -14,7 +15,6 @@ from mailworkers.web.console.deliveries import OneSource
 from mailworkers.web.console.pages import Flash, page, redirect
 from mailworkers.web.console.paths import CONSOLE
 from mailworkers.web.console.suppressions import reason_in
-from mailworkers.web.console.words import plural
 from mailworkers.web.deliveries import Cursor
 from mailworkers.web.errors import ErrorCode, Problem, bad_parameter
 from mailworkers.web.malformed import (

@@ -10,12 +10,13 @@ from litestar import Response, get
 
 from mailworkers.adapters.store.overview import Process
 from mailworkers.adapters.supervisor_files import ROLES
+from mailworkers.core.counts import plural
 from mailworkers.core.states import WAITING, Lane, Status
 from mailworkers.web.console import charts
 from mailworkers.web.console.asking import ask
 from mailworkers.web.console.pages import page
 from mailworkers.web.console.watch import Seen, Watch
-from mailworkers.web.console.words import milliseconds, plural
+from mailworkers.web.console.words import milliseconds
 from mailworkers.web.orders import WebRequest
 from mailworkers.web.overview import get_roles
 from mailworkers.web.queries import check_query

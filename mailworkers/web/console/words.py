@@ -8,6 +8,8 @@ from urllib.parse import quote
 import msgspec
 from markupsafe import Markup
 
+from mailworkers.core.counts import count, plural
+
 _STEPS = (
     (timedelta(days=2), timedelta(days=1), "d"),
     (timedelta(hours=2), timedelta(hours=1), "h"),
@@ -81,16 +83,6 @@ def milliseconds(value: float) -> str:
     if value < 10_000:
         return f"{value / 1000:.1f} s"
     return span_words(timedelta(milliseconds=value))
-
-
-def count(number: float) -> str:
-    """Return *number* with its thousands apart."""
-    return f"{number:,.0f}"
-
-
-def plural(number: int, noun: str, many: str | None = None) -> str:
-    """Return *number* and *noun* as they belong together: `1 attempt`, `2 attempts`."""
-    return f"{count(number)} {noun if number == 1 else many or noun + 's'}"
 
 
 def size(number: float) -> str:

@@ -3,7 +3,6 @@ what was not answered has one delivery, and every answer names it.
 """
 
 import signal
-import socket
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from uuid import UUID
@@ -16,6 +15,7 @@ import redis
 from mailworkers.adapters import db
 from mailworkers.adapters.crash_points import Act, Order, Point
 from mailworkers.adapters.stream import SENDER_WAKE
+from mailworkers.embedded.ports import free_port
 from mailworkers.web.gate import PREFIX
 from tests.crash.crash_points.cells import Cell, cells
 from tests.crash.crash_points.rehearsal import (
@@ -35,14 +35,6 @@ from tests.eventually import eventually
 CUTS = (Act.CUT, Act.CUT_POSTGRES, Act.CUT_REDIS, Act.CUT_CLIENT)
 KEY = "the key that is repeated"
 _COMMITTED = frozenset({Point.ANSWER_LOST, Point.ANSWER_HALF_SENT})
-
-
-def free_port() -> int:
-    """Return a port nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def ask(port: int, key: str = KEY) -> str | None:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
@@ -18,16 +17,11 @@ from mailworkers.adapters.supervisor_files import (
     supervisord_command,
     supervisord_environment,
 )
+from mailworkers.embedded.ports import free_port
 from tests.crash.processes import Roles
 from tests.eventually import eventually
 
 ROLES = ("api", "consumer", "monitor", "retention", "scheduler", "sender-01", "sender-02")
-
-
-def free_port() -> int:
-    """Return a port nobody listens on at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 class Host:

@@ -21,10 +21,11 @@ import pytest
 import redis
 
 from mailworkers.adapters import db
+from mailworkers.embedded.ports import free_port
 from mailworkers.embedded.servers import Servers
 from tests.crash.commands import put_commands
 from tests.crash.operation.commands import put
-from tests.crash.operation.hosts import Host, free_port
+from tests.crash.operation.hosts import Host
 from tests.crash.operation.verdicts import (
     assert_each_arrived,
     copies,

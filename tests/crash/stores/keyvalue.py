@@ -10,6 +10,7 @@ from typing import Any
 import redis
 
 from mailworkers.embedded.account import servers_account
+from mailworkers.embedded.ports import free_port
 from mailworkers.embedded.servers import Server, Servers
 
 
@@ -19,7 +20,7 @@ class KeyValue:
     def __init__(self, servers: Servers, directory: Path, *options: str) -> None:
         account = servers_account()
         account.make_directory(directory)
-        self.port = _free_port()
+        self.port = free_port()
         program = str(servers.binaries.keyvalue.path)
         command = [program, *options, "--port", str(self.port), "--bind", "127.0.0.1"]
         command += ["--dir", str(directory), "--daemonize", "no"]
@@ -48,13 +49,6 @@ class KeyValue:
                 return bool(probe.recv(64))
         except OSError:
             return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -6,12 +6,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
 from mailworkers.adapters import db
 from mailworkers.adapters.gauges import Stores
 from mailworkers.core.errors import StoreUnavailable
+from mailworkers.embedded.ports import free_port
 from mailworkers.embedded.servers import Servers
 from tests.crash.commands import STREAM, put_commands
 from tests.crash.processes import Process, Roles
@@ -62,6 +64,7 @@ class Full:
     """Not a page is left on the disk, nor in the tables."""
 
     said = "No space left on device"
+    tables = frozenset(HOT_TABLES)
 
     def __init__(self, own: Servers, disk: Path) -> None:
         self._own = own
@@ -75,7 +78,8 @@ class Full:
         self._holder.execute("TABLE sources")
         resize(self._disk)
         with db.connect(self._own.postgres_dsn) as conn:
-            for table, column in HOT_TABLES.items():
+            for table in self.tables:
+                column = HOT_TABLES[table]
                 again = f"UPDATE {table} SET {column} = {column}".encode()  # noqa: S608
                 with suppress(psycopg.errors.DiskFull):
                     while conn.execute(again).rowcount:
@@ -85,6 +89,12 @@ class Full:
         """Give it room again."""
         resize(self._disk, ROOMY)
         self._holder.close()
+
+
+class FullForMail(Full):
+    """Signs of life find room in half-empty pages, as they mostly do."""
+
+    tables = frozenset(HOT_TABLES) - {"processes"}
 
 
 class ReadOnly:
@@ -174,6 +184,34 @@ def test_an_outcome_that_cannot_be_written_is_kept_and_the_copy_is_one(
 
     assert _arrived(relay) == ids
     assert [process.exit_code for process in running] == [None] * 3
+
+
+@pytest.mark.parametrize("trouble", [Full, FullForMail], indirect=True)
+def test_health_says_that_there_is_no_room(
+    servers: Servers, own: Servers, trouble: Full, running: list[Process], roles: Roles
+) -> None:
+    """Who is to write a command finds out, or the monitor by its own sign of life."""
+    port = free_port()
+    roles.start("monitor", HTTP_PORT=str(port), PROMETHEUS_PORT=str(free_port()))
+    eventually(lambda: _health(port) == (200, "ok"), within=30)
+
+    trouble.begin()
+    put_commands(servers, 5, text=LARGE)
+    eventually(lambda: trouble.said in running[0].output.read_text(), within=30)
+    eventually(lambda: _health(port) == (503, "failed"), within=30)
+    trouble.end()
+    eventually(lambda: _all_sent(own, 5), within=30)
+
+    assert eventually(lambda: _health(port) == (200, "ok"), within=30)
+
+
+def _health(port: int) -> tuple[int, str]:
+    """Return the status of `/health` and what it says of the database."""
+    try:
+        answer = httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False, timeout=10)
+    except httpx.TransportError:  # its listener is not open yet
+        return 0, ""
+    return answer.status_code, answer.json()["checks"]["database"]
 
 
 def test_health_says_that_no_writes_are_taken(own: Servers, make_settings: MakeSettings) -> None:

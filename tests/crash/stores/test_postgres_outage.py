@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from mailworkers.adapters import db
+from mailworkers.embedded.ports import free_port
 from mailworkers.embedded.servers import Servers
 from tests.crash.commands import put_commands
 from tests.crash.processes import Roles
@@ -39,13 +39,13 @@ class Installation:
 
     def __init__(self, own: Servers, roles: Roles) -> None:
         self._roles = roles
-        self._health = _free_port()
+        self._health = free_port()
         roles.environ |= {
             "MAIL_POSTGRES_PRIMARY_DSN": own.postgres_dsn,
             "MAIL_REDIS_MASTER_ADDR": own.redis_addr,
             "HTTP_PORT": str(self._health),
-            "PROMETHEUS_PORT": str(_free_port()),
-            "MAIL_INTERNAL_HTTP_ADDR": f"127.0.0.1:{_free_port()}",
+            "PROMETHEUS_PORT": str(free_port()),
+            "MAIL_INTERNAL_HTTP_ADDR": f"127.0.0.1:{free_port()}",
         }
         self.processes = {role: roles.start(role) for role in ROLES}
 
@@ -72,13 +72,6 @@ class Installation:
     def exit_codes(self) -> set[int | None]:
         """Return the exit codes of all, None for those that run."""
         return {process.exit_code for process in self.processes.values()}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture

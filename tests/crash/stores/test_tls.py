@@ -11,9 +11,9 @@ import pytest
 import redis
 
 from mailworkers.adapters import db
+from mailworkers.embedded.ports import free_port
 from tests.certificates import Certificates
 from tests.crash.operation.commands import put
-from tests.crash.operation.hosts import free_port
 from tests.crash.operation.verdicts import count
 from tests.crash.processes import Roles
 from tests.crash.stores.conftest import behind
