@@ -16,6 +16,8 @@ _POSTGRES_SETTINGS = (
     "full_page_writes",
     "shared_buffers",
     "max_wal_size",
+    "checkpoint_timeout",
+    "wal_compression",
 )
 
 

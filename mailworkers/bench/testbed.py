@@ -48,6 +48,13 @@ WHERE status IN ('scheduled', 'deferred') AND next_attempt_at < now() + interval
 """
 
 
+def advised_settings() -> tuple[str, ...]:
+    """Return what `ops/install` gives a PostgreSQL of its own; but lz4, which not every one has."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    buffers = min(memory // 4, 2048)
+    return f"shared_buffers={buffers}MB", "max_wal_size=4GB", "checkpoint_timeout=15min"
+
+
 class BenchFailed(MailworkersError):  # noqa: N818  it names the condition
     """A measurement could not be made."""
 
@@ -107,7 +114,7 @@ class Testbed:
             self.directory,
             source=self.setup.servers,
             durable=True,
-            postgres_settings=self.setup.postgres_settings,
+            postgres_settings=(*advised_settings(), *self.setup.postgres_settings),
         )
         self.servers = self._exits.enter_context(servers)
         if self.setup.statistics:

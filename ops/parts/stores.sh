@@ -4,6 +4,7 @@
 DATABASE=mailworkers
 REDIS_FILE=$ROOT/etc/redis/mailworkers.conf
 REDIS_SETTINGS=$ROOT/etc/redis/redis.conf
+POSTGRES_FILE=mailworkers.conf
 LOCAL_DSN="host=/var/run/postgresql dbname=$DATABASE user=$ACCOUNT"
 
 as_postgres() {
@@ -40,6 +41,45 @@ start_local_postgres() {
   esac
   wait_for 30 as_postgres psql -X -q -d postgres -c 'SELECT 1' ||
     fail "PostgreSQL does not start" "pg_lsclusters, and its log in /var/log/postgresql"
+}
+
+# For a PostgreSQL that we installed ourselves. Ids are random, so a message touches a page of each
+# large index: they are to be in memory, and not to be written to WAL whole every few minutes.
+tune_postgres() {
+  local memory directory
+  memory=$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/meminfo)
+  for directory in "$ROOT"/etc/postgresql/*/main/conf.d; do
+    [ -d "$directory" ] || continue
+    put_file 0644 root:root "$directory/$POSTGRES_FILE" <<CONF
+# Written by mailworkers' ops/install; the reasons are in docs/performance.md.
+shared_buffers = $((memory / 4 < 2048 ? memory / 4 : 2048))MB
+max_wal_size = 4GB
+checkpoint_timeout = 15min
+wal_compression = lz4
+CONF
+  done
+  restart_local_postgres
+}
+
+take_back_tuning() {
+  local file tuned=no
+  for file in "$ROOT"/etc/postgresql/*/main/conf.d/"$POSTGRES_FILE"; do
+    [ -e "$file" ] || continue
+    run rm -f "$file"
+    tuned=yes
+  done
+  if [ "$tuned" = yes ]; then restart_local_postgres; fi
+}
+
+restart_local_postgres() {
+  case $(service_manager) in
+  systemd) run systemctl restart postgresql.service ;;
+  none)
+    pg_lsclusters --no-header | while read -r version cluster _; do
+      run pg_ctlcluster "$version" "$cluster" restart 9>&-
+    done
+    ;;
+  esac
 }
 
 drop_database() {

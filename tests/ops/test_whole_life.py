@@ -91,6 +91,9 @@ def _is_completed_and_sends(host: Host) -> None:
     assert modes == ["750 root:mailworkers", "600 root:root", "700 mailworkers:mailworkers",
                      "700 root:root"]  # fmt: skip
     assert "requirepass" in host.run("cat", "/etc/redis/mailworkers.conf").stdout
+    show = "psql -XAtc 'SHOW max_wal_size' -c 'SHOW wal_compression' -c 'SHOW checkpoint_timeout'"
+    shown = host.run("runuser", "-u", "postgres", "--", "sh", "-c", f"cd / && {show}").stdout
+    assert shown.split() == ["4GB", "lz4", "15min"]
     stranger = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
     refused = host.run(*stranger, "mailworkers", "status", check=False)
     assert "sudo mailworkers status" in refused.stderr
