@@ -25,6 +25,7 @@ _CONTROL_OR_BIDI = re.compile(f"[{_CONTROLS}{_BIDI}]")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _UNQUOTABLE = re.compile(r'["\\;]|=\?')  # some parsers take any semicolon for the next parameter
+_BLANKS = (b" ", b"\t")
 _LONE_SPACE = re.compile(r"(?<! ) (?! )")
 
 _WORD = LINE - 1  # an encoded word has at most 75 characters, RFC 2047 section 2
@@ -209,10 +210,10 @@ def _names(block: bytes) -> list[str] | None:
     lines = block.split(b"\r\n")
     if lines.pop() or not block.count(b"\r") == block.count(b"\n") == len(lines):
         return None
-    names = []
-    for line in lines:
-        if len(line) > MAX_LINE or not line.strip(b" \t"):
+    if b"" in lines or max(map(len, lines)) > MAX_LINE or block.startswith(_BLANKS):
+        return None
+    if b"\n " in block or b"\n\t" in block:
+        if not all(line.strip(b" \t") for line in lines):
             return None
-        if line[0] not in b" \t":
-            names.append(line.partition(b":")[0].decode())
-    return names if lines[0][0] not in b" \t" else None
+        lines = [line for line in lines if not line.startswith(_BLANKS)]
+    return [line.partition(b":")[0].decode() for line in lines]

@@ -20,6 +20,8 @@ import hashlib
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
+from math import floor
 from typing import NamedTuple
 
 import msgspec
@@ -104,7 +106,7 @@ def compose(message: Message, *, message_id: str, date: datetime) -> bytes:
 
 
 def _address_fields(message: Message) -> list[Field]:
-    fields = [("From", _mailboxes("From", (message.sender,)))]
+    fields = [("From", _author(message.sender))]
     if message.to:
         fields.append(("To", _mailboxes("To", message.to)))
     elif not message.cc:
@@ -114,6 +116,11 @@ def _address_fields(message: Message) -> list[Field]:
     if message.reply_to:
         fields.append(("Reply-To", _mailboxes("Reply-To", message.reply_to)))
     return fields
+
+
+@lru_cache(maxsize=64)  # an installation has few
+def _author(mailbox: Mailbox) -> str:
+    return _mailboxes("From", (mailbox,))
 
 
 def _mailboxes(name: str, mailboxes: Sequence[Mailbox]) -> str:
@@ -141,7 +148,12 @@ def date_text(date: datetime) -> str:
     """Return *date* in UTC as RFC 5322 section 3.3 writes it."""
     if date.tzinfo is None:
         raise MessageError("Date", "needs a time zone")
-    utc = date.astimezone(UTC)
+    return _second_text(floor(date.timestamp()))
+
+
+@lru_cache(maxsize=4)  # thousands of messages are written in a second
+def _second_text(seconds: int) -> str:
+    utc = datetime.fromtimestamp(seconds, UTC)
     day = f"{_DAYS[utc.weekday()]}, {utc.day:02} {_MONTHS[utc.month - 1]} {utc.year:04}"
     return f"{day} {utc.hour:02}:{utc.minute:02}:{utc.second:02} +0000"
 
