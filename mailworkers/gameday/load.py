@@ -93,10 +93,11 @@ class Load:
             at = number * seconds / messages
             while start + at > time.monotonic() + _AHEAD:
                 time.sleep(_AHEAD / 2)  # the pace of the load
-            if not self._is_steady:
-                start += self._seconds_to_lose(at) * seconds / messages
+            lost = self._seconds_to_lose(at)
+            start += lost * seconds / messages
+            if lost or number % _TOLD_EVERY == 0:
+                self._say(at)  # a fault may wait for this very moment
             if number % _TOLD_EVERY == 0:
-                self._say(at)
                 start += self._seconds_held_back()
             self._plan(Sending(drawn(self._settings["seed"], number, at)), start + at)
         self._say(seconds)
@@ -113,6 +114,8 @@ class Load:
         What comes after the last fault's time is spread widest: late ones need somebody to meet.
         """
         lost = 0.0
+        if self._is_steady:
+            return lost
         if at > self._allowed:
             lost = _SLOWER - 1
         if SHARE * self._settings["seconds"] < at and self._allowed < math.inf:

@@ -129,7 +129,13 @@ def _place(
             sizes = range(senders, senders + MOST_SENDERS + 1)
             running = about["senders"] = chance.choice([n for n in sizes if n != running])
         faults.append(Fault(number, round(at, 3), victim, action, about))
-    return faults
+    return _squeezed(faults, SHARE * seconds)
+
+
+def _squeezed(faults: list[Fault], end: float) -> list[Fault]:
+    """Move faults closer together where chance has put the last of them past *end*."""
+    scale = min(1.0, end / max(fault.at for fault in faults))
+    return [fault._replace(at=round(fault.at * scale, 3)) for fault in faults]
 
 
 def _numbers(

@@ -11,7 +11,7 @@ import pytest
 
 from mailworkers.bench.progress import Progress
 from mailworkers.gameday.chaos import chaos, natural_seconds
-from mailworkers.gameday.plan import plan
+from mailworkers.gameday.plan import SHARE, plan
 from mailworkers.gameday.report import tell
 from mailworkers.gameday.running import Run, new_directory
 
@@ -48,7 +48,7 @@ def test_without_faults_nothing_is_lost_and_nothing_comes_twice(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(800)  # past the load's own deadline: what is late is judged, not cut off
 def test_a_short_chaos_run_loses_nothing_and_explains_every_duplicate(
     request: pytest.FixtureRequest,
 ) -> None:
@@ -73,3 +73,15 @@ def test_a_plan_can_be_repeated_from_its_seed() -> None:
     assert plan(7, **asked) != plan(8, **asked)
     kills = [fault for fault in plan(7, **asked) if fault.action == "kill"]
     assert sum(fault.target != "supervisord" for fault in kills) == 40
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_fault_is_planned_for_the_end_of_the_load(seed: int) -> None:
+    """There the load waits for the last fault, which waits for the load: minutes of a short run."""
+    kills, seconds = 15, natural_seconds(3000, 15)
+
+    faults = plan(seed, seconds=seconds, kills=kills, senders=3, lease=6.0)
+
+    times = [fault.at for fault in faults]
+    assert times == sorted(times)
+    assert times[-1] <= round(SHARE * seconds, 3)

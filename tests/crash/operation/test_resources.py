@@ -110,7 +110,11 @@ def test_a_full_disk_of_the_state_ends_no_role(
             process.signal(signal.SIGTERM)
             assert process.wait() == 0
         resize(disk)  # the journal went, and its room
-        again = [roles.start(role) for role in ("consumer", "scheduler", "sender")]
+        again = [
+            # Of a name that nobody had before: the same one would go on in the files there are.
+            roles.start(role, SUPERVISOR_PROCESS_NAME=f"{role}-02")
+            for role in ("consumer", "scheduler", "sender")
+        ]
         ids.append(put(redis_client))
         eventually(lambda: count(conn, "queued") == 1, within=30)
         eventually(lambda: '"dependency":"journal"' in again[2].output.read_text(), within=30)
