@@ -40,6 +40,7 @@ from tests.store import volume
 BATCH = 50
 # More than there is of anything that is due: the statement goes on until it finds no more.
 ALL = 10_000
+HOLDER = UUID(int=2)
 # Tables of a few rows, which are read whole.
 SMALL = {"sources", "pauses", "processes"}
 
@@ -208,11 +209,12 @@ def _lease(
     limit: int = BATCH,
     since: Mapping[Pair, datetime] | None = None,
     is_stub: bool = False,
+    leased_by: UUID = HOLDER,
 ) -> list[Leased]:
     return store.lease_ready(
         conn,
         lease_token=UUID(int=1),
-        leased_by=UUID(int=2),
+        leased_by=leased_by,
         lanes=list(Lane),
         after="newsletter",
         since=since or {},
@@ -311,8 +313,10 @@ def _settle_late(conn: db.Connection) -> Act:
 
 
 def _hand_back(conn: db.Connection) -> Act:
-    _lease(conn)
-    return lambda: store.hand_back(conn, leased_by=UUID(int=2), held=[uuid4()])
+    # One of its own: what tests before rolled back lies dead in the index by holder, too.
+    holder = uuid4()
+    _lease(conn, leased_by=holder)
+    return lambda: store.hand_back(conn, leased_by=holder, held=[uuid4()])
 
 
 def _promote_due(limit: int, since: datetime | None = None) -> Case:
