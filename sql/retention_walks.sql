@@ -2,9 +2,11 @@
 
 -- name: find_walk
 -- (reads)
--- Where a walk stopped; nothing where it has not begun, or began so long ago that it begins anew.
+-- Where a walk stopped; nothing where it has not begun, or began so long ago that it begins anew, or
+-- where a clock that was ahead then wrote it down: with that it would wait until the time has come.
 SELECT finished_at, delivery_id FROM retention_walks
-WHERE walk = %(walk)s AND begun_at > clock_timestamp() - interval '7 days';
+WHERE walk = %(walk)s AND finished_at <= clock_timestamp()
+  AND begun_at BETWEEN clock_timestamp() - interval '7 days' AND clock_timestamp();
 
 -- name: save_walk
 -- (writes)

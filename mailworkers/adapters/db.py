@@ -105,6 +105,7 @@ def connection_parameters(dsn: str, application: str) -> dict[str, Any]:
         **(_SEVERAL_HOSTS_DEFAULTS if has_several_hosts else {}),
         "application_name": application,
         **given,
+        "client_encoding": "UTF8",  # arrays.py writes it; a database in another one converts
         "options": options,
     }
 

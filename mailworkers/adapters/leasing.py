@@ -44,20 +44,19 @@ class Leasing:
         self._order = LaneOrder(parked)
         self.pace = Pace()
         self._ready = ReadySince()
+        self._conn: Connection | None = None
         self._last_source = ""
 
     def next(self, conn: Connection, *, is_probe: bool) -> Batch | None:
         """Lease the next batch, of one delivery where it is a probe; None when nothing is ready."""
+        if conn is not self._conn:  # it may lead to another database, with another clock
+            self._conn, self._ready = conn, ReadySince()
         now, order = time.monotonic(), list(self._order.next())
         since = self._ready.since(now)
         batch = self._lease(conn, order, since, is_probe=is_probe)
         if batch is None and since and self._ready.is_sweep_due_at_rest(now):
             batch = self._lease(conn, order, {}, is_probe=is_probe)
         return batch
-
-    def forget(self) -> None:
-        """Read everything the next time: the database may be another one, with another clock."""
-        self._ready = ReadySince()
 
     def _lease(
         self,

@@ -27,7 +27,7 @@ class Sweeps:
     def __init__(self, every: float) -> None:
         self._every = every
         self._ended: float | None = None
-        self._rest = 0.0
+        self._took = self._rest = 0.0
 
     def is_due(self, now: float, *, every: float | None = None) -> bool:
         """Whether it is time for one at *now*; *every* is for this time only."""
@@ -35,8 +35,13 @@ class Sweeps:
         return self._ended is None or now - self._ended >= pause
 
     def note(self, began: float, ended: float) -> None:
-        """Take in that one was done."""
-        self._ended, self._rest = ended, (ended - began) * _REST
+        """Take in that one was done.
+
+        One that alone took long did not read much but waited, such as for the disk at a commit:
+        that is when deliveries are overtaken, and no time to look for them the less.
+        """
+        took = ended - began
+        self._ended, self._rest, self._took = ended, min(took, self._took) * _REST, took
 
 
 class ReadySince:

@@ -108,7 +108,6 @@ class Sender:
         """What was not started is handed back when the store is there again."""
         if store_name != "redis":
             self._batch.waiting.clear()
-            self._leasing.forget()
             self._current = None
             self._strays = Sweeps(_STRAYS_EVERY)
             self._adoption = process.Every(_ADOPT_EVERY)

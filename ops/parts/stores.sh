@@ -43,10 +43,15 @@ start_local_postgres() {
     fail "PostgreSQL does not start" "pg_lsclusters, and its log in /var/log/postgresql"
 }
 
+# Whether there is a cluster, be it of another package or stopped: PostgreSQL is not ours to set then.
+has_postgres() {
+  compgen -G "$ROOT/etc/postgresql/*/*" >/dev/null
+}
+
 # For a PostgreSQL that we installed ourselves. Ids are random, so a message touches a page of each
 # large index: they are to be in memory, and not to be written to WAL whole every few minutes.
 tune_postgres() {
-  local memory directory
+  local memory directory tuned=no
   memory=$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/meminfo)
   for directory in "$ROOT"/etc/postgresql/*/main/conf.d; do
     [ -d "$directory" ] || continue
@@ -57,8 +62,9 @@ max_wal_size = 4GB
 checkpoint_timeout = 15min
 wal_compression = lz4
 CONF
+    tuned=yes
   done
-  restart_local_postgres
+  if [ "$tuned" = yes ]; then restart_local_postgres; fi
 }
 
 take_back_tuning() {
@@ -106,8 +112,8 @@ appendonly yes
 maxmemory-policy noeviction
 requirepass $1
 CONF
-  if ! grep -qxF "include $REDIS_FILE" "$REDIS_SETTINGS"; then
-    echo "include $REDIS_FILE" | run tee -a "$REDIS_SETTINGS" >/dev/null
+  if ! grep -qsxF "include $REDIS_FILE" "$REDIS_SETTINGS"; then
+    run tee -a "$REDIS_SETTINGS" <<<"include $REDIS_FILE" >/dev/null
   fi
   restart_local_redis
 }

@@ -27,10 +27,20 @@ def test_sweeps_come_at_their_interval(after: float, due: bool) -> None:
 def test_a_long_sweep_is_followed_by_a_longer_rest() -> None:
     """Under a snapshot that is held for hours, a sweep may take seconds: it is not all there is."""
     sweeps = Sweeps(10)
+    sweeps.note(80.0, 83.0)
     sweeps.note(100.0, 102.0)
 
     assert not sweeps.is_due(201.9)
     assert sweeps.is_due(202.0)
+
+
+def test_one_sweep_that_hung_is_not_followed_by_a_long_rest() -> None:
+    """It waited for a disk or a standby: that is when deliveries are overtaken."""
+    sweeps = Sweeps(10)
+    sweeps.note(60.0, 60.1)
+    sweeps.note(70.0, 100.0)
+
+    assert sweeps.is_due(110.0)
 
 
 def test_a_pair_is_read_from_a_little_before_the_last_one_leased() -> None:

@@ -105,6 +105,30 @@ def test_a_dry_run_with_a_relay_goes_on_to_the_start(host: Path) -> None:
     assert "would do: service start (none)" in shown.stdout
 
 
+@pytest.mark.parametrize("cluster", ["", "16/main", "13/old"])
+def test_only_a_host_without_postgresql_gets_one_with_our_settings(
+    host: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    cluster: str,
+) -> None:
+    """A cluster of another package is left alone, though the package we want is not there."""
+    programs = tmp_path_factory.mktemp("programs")
+    (programs / "dpkg-query").write_text("#!/bin/sh\nexit 1\n")
+    (programs / "dpkg-query").chmod(0o755)
+    (programs / "pg_lsclusters").symlink_to("/bin/false")
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    if cluster:
+        (host / "etc/postgresql" / cluster / "conf.d").mkdir(parents=True)
+
+    shown = script(host, "install", "--dry-run", "--no-systemd")
+
+    assert shown.returncode == 0, shown.stderr
+    assert "postgresql redis-server" in shown.stdout
+    assert "conf.d/mailworkers.conf" not in shown.stdout
+    assert "pg_ctlcluster" not in shown.stdout
+
+
 def test_an_empty_secret_file_is_refused_before_anything_is_done(host: Path) -> None:
     """A typing error in a path must not become a relay without a password."""
     before = _listing(host)

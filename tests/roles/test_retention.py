@@ -136,18 +136,31 @@ def test_a_new_process_goes_on_where_the_last_one_was(build: Build, conn: db.Con
     assert not _has_payload(conn, before)
 
 
-def test_a_walk_that_began_a_week_ago_begins_anew(build: Build, conn: db.Connection) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        "begun_at = begun_at - interval '7 days 1 second'",
+        "begun_at = begun_at + interval '1 year'",
+        "finished_at = finished_at + interval '1 year'",
+    ],
+)
+def test_a_walk_that_began_a_week_ago_or_knows_the_future_begins_anew(
+    build: Build, conn: db.Connection, change: str
+) -> None:
     """What a clock that was wrong left behind has its content taken, too."""
     old = datetime.now(UTC) - timedelta(days=8)
     put(conn, Status.SENT, finished_at=old)
     _clean(build(Retention))
     behind = put(conn, Status.SENT, finished_at=old - timedelta(seconds=1))
-    conn.execute("UPDATE retention_walks SET begun_at = begun_at - interval '7 days 1 second'")
+    conn.execute(f"UPDATE retention_walks SET {change}")  # noqa: S608
 
     _clean(build(Retention))
 
     assert not _has_payload(conn, behind)
-    fresh = "SELECT count(*) FROM retention_walks WHERE begun_at > now() - interval '1 minute'"
+    fresh = (
+        "SELECT count(*) FROM retention_walks"
+        " WHERE begun_at BETWEEN now() - interval '1 minute' AND clock_timestamp()"
+    )
     assert conn.execute(fresh).fetchone() == (2,)
 
 

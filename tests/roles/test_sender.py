@@ -392,6 +392,23 @@ def test_what_was_overtaken_is_not_overlooked(sender: Sender, conn: db.Connectio
     eventually(lambda: sender.step() and status(conn, second.delivery_id) == Status.SENT)
 
 
+def test_on_a_new_connection_all_is_read_at_once(sender: Sender, conn: db.Connection) -> None:
+    """It may lead to another database: where the last lease was in that one is not known."""
+    first, second = new_delivery(), new_delivery()
+    accept(conn, first)
+    sender.step()
+    accept(conn, second)
+    conn.execute(
+        "UPDATE deliveries SET ready_at = now() - interval '1 hour' WHERE delivery_id = %s",
+        [second.delivery_id],
+    )
+    sender._context.database.drop()  # as a tick does when the store is away
+
+    sender.step()
+
+    assert status(conn, second.delivery_id) == Status.SENT
+
+
 def test_a_batch_that_takes_long_is_settled_and_its_rest_given_to_others(
     sender: Sender, relay: Relay, conn: db.Connection
 ) -> None:

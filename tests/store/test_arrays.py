@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from mailworkers.adapters import db
 from mailworkers.adapters.arrays import as_column
@@ -39,6 +40,14 @@ def test_a_column_arrives_as_it_is(conn: db.Connection, kind: str, column: list[
     assert found == conn.execute(query, [column] * 3).fetchone()
     assert found is not None
     assert found[0] == column
+
+
+def test_a_column_arrives_whatever_encoding_the_dsn_names(database: str) -> None:
+    """Or a database that is not in UTF-8: its sessions would speak its own."""
+    with db.connect(make_conninfo(database, client_encoding="LATIN1")) as conn:
+        found = conn.execute("SELECT %s::text[], %s", [as_column(["\u00e9"]), "\u00e9"]).fetchone()
+
+    assert found == (["\u00e9"], "\u00e9")
 
 
 @pytest.mark.parametrize("column", [["a", 1], [_ID, "a"], ["\ud800"], ["a\0"]])
