@@ -12,7 +12,7 @@ from mailworkers.adapters.settings import Settings
 from mailworkers.adapters.store import Leased
 from mailworkers.core.lanes import LaneOrder, Pace
 from mailworkers.core.states import Lane
-from mailworkers.core.watermarks import Pair, ReadySince
+from mailworkers.core.watermarks import Pair, Reading, ReadySince
 
 
 class Batch:
@@ -54,8 +54,8 @@ class Leasing:
         now, order = time.monotonic(), list(self._order.next())
         since = self._ready.since(now)
         batch = self._lease(conn, order, since, is_probe=is_probe)
-        if batch is None and since and self._ready.is_sweep_due_at_rest(now):
-            batch = self._lease(conn, order, {}, is_probe=is_probe)
+        if batch is None and len(less := self._ready.since(now, is_at_rest=True)) < len(since):
+            batch = self._lease(conn, order, less, is_probe=is_probe)
         return batch
 
     def _lease(
@@ -67,11 +67,9 @@ class Leasing:
         is_probe: bool,
     ) -> Batch | None:
         """Lease from the first lanes of *order* that have something ready."""
-        started = time.monotonic()
-        batch = None
         for lanes, most in order:
             limit = 1 if is_probe else min(self.pace.limit, most)
-            token, asked_at = uuid4(), boottime()
+            token, asked_at, began = uuid4(), boottime(), time.monotonic()
             rows = store.lease_ready(
                 conn,
                 lease_token=token,
@@ -83,19 +81,15 @@ class Leasing:
                 lease=self._settings.lease,
                 is_stub=self._settings.smtp_mode == "stub",
             )
+            is_full = len(rows) == limit
+            # Rows come in order: the last one of each pair tells how far it was read.
+            last = {(row.lane, row.source): row.ready_at for row in rows}
+            reading = Reading(lanes, self._last_source, since, is_full, began, time.monotonic())
+            self._ready.note(reading, last)
             if rows:
-                self._note(rows)
-                batch = Batch(token, asked_at, rows, is_full=len(rows) == limit)
-                break
-        if not since:
-            self._ready.sweeps.note(started, time.monotonic())
-        return batch
-
-    def _note(self, rows: Sequence[Leased]) -> None:
-        """Remember whose turn it was, and up to where each pair was read: rows come in order."""
-        self._last_source = rows[-1].source
-        for pair, ready_at in {(row.lane, row.source): row.ready_at for row in rows}.items():
-            self._ready.note(pair, ready_at)
+                self._last_source = rows[-1].source
+                return Batch(token, asked_at, rows, is_full=is_full)
+        return None
 
 
 def boottime() -> float:

@@ -5,8 +5,9 @@ them: whoever begins at the beginning walks over all of them, each time. A row g
 its transaction ends, so a few come to lie behind a mark: hence margins, and sweeps.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 Pair = tuple[int, str]  # lane, source
 
@@ -29,10 +30,9 @@ class Sweeps:
         self._ended: float | None = None
         self._took = self._rest = 0.0
 
-    def is_due(self, now: float, *, every: float | None = None) -> bool:
-        """Whether it is time for one at *now*; *every* is for this time only."""
-        pause = max(self._every if every is None else every, self._rest)
-        return self._ended is None or now - self._ended >= pause
+    def is_due(self, now: float) -> bool:
+        """Whether it is time for one at *now*."""
+        return self._ended is None or now - self._ended >= max(self._every, self._rest)
 
     def note(self, began: float, ended: float) -> None:
         """Take in that one was done.
@@ -44,24 +44,70 @@ class Sweeps:
         self._ended, self._rest, self._took = ended, min(took, self._took) * _REST, took
 
 
+class Reading(NamedTuple):
+    """A lease: of which *lanes*, sources after *after* first, each pair *since* when.
+
+    *is_full*: it gave as many as were asked for. *began* and *ended* are monotonic times.
+    """
+
+    lanes: Sequence[int]
+    after: str
+    since: Mapping[Pair, datetime]
+    is_full: bool
+    began: float
+    ended: float
+
+    def came_to(self, pair: Pair, last: Collection[Pair]) -> bool:
+        """Whether *pair* was read, before those in *last* had filled the lease."""
+        if pair[0] not in self.lanes:
+            return False
+        return not self.is_full or self._turn(pair) <= max(map(self._turn, last))
+
+    def _turn(self, pair: Pair) -> tuple[int, bool, str]:
+        lane, source = pair
+        return self.lanes.index(lane), source <= self.after, source
+
+
+class _Mark:
+    """From where on one pair is read, and when and for how long it was swept."""
+
+    def __init__(self, since: datetime, swept_at: float) -> None:
+        self.since = since
+        self.swept_at = swept_at
+        self.took = (0.0, 0.0)  # the last two
+
+    def note_sweep(self, began: float, ended: float) -> None:
+        self.swept_at, self.took = ended, (ended - began, self.took[0])
+
+
 class ReadySince:
-    """Of each lane and source, from where on a sender reads what is ready."""
+    """Of each lane and source, from where on a sender reads what is ready.
+
+    Each has its own sweeps: a lease takes only so many, and may never come to the others.
+    """
 
     def __init__(self) -> None:
-        self.sweeps = Sweeps(10.0)
-        self._since: dict[Pair, datetime] = {}
+        self._marks: dict[Pair, _Mark] = {}
 
-    def since(self, now: float) -> Mapping[Pair, datetime]:
-        """Return where to begin at *now*: a pair that is not there, at its beginning."""
-        return {} if self.sweeps.is_due(now) else self._since
+    def since(self, now: float, *, is_at_rest: bool = False) -> Mapping[Pair, datetime]:
+        """Return where to begin at *now*: a pair that is not there, at its beginning.
 
-    def is_sweep_due_at_rest(self, now: float) -> bool:
-        """Whether to sweep because nothing was found."""
-        return bool(self._since) and self.sweeps.is_due(now, every=2.0)
+        *is_at_rest*: since these give nothing, more of them may be swept.
+        """
+        rest = _REST * sum(min(mark.took) for mark in self._marks.values())
+        pause = max(2.0 if is_at_rest else 10.0, rest)
+        return {
+            pair: mark.since for pair, mark in self._marks.items() if now - mark.swept_at < pause
+        }
 
-    def note(self, pair: Pair, ready_at: datetime) -> None:
-        """Take in when the delivery leased last of *pair* became ready."""
-        self._since[pair] = ready_at - _OVERTAKEN
+    def note(self, reading: Reading, last: Mapping[Pair, datetime]) -> None:
+        """Take in a lease, and when the last delivery it gave of each pair became ready."""
+        for pair, mark in self._marks.items():
+            if pair not in reading.since and reading.came_to(pair, last):
+                mark.note_sweep(reading.began, reading.ended)
+        for pair, ready_at in last.items():
+            mark = self._marks.setdefault(pair, _Mark(ready_at, reading.ended))
+            mark.since = ready_at - _OVERTAKEN
 
 
 class DueSince:

@@ -18,7 +18,7 @@ from mailworkers.core.replies import Verdict
 from mailworkers.core.retry import RetryPolicy
 from mailworkers.core.settlement import Case, Settlement, decide
 from mailworkers.core.states import Lane, PayloadMode, RecipientStatus, Status
-from mailworkers.core.watermarks import Pair, ReadySince
+from mailworkers.core.watermarks import Pair, Reading, ReadySince
 from mailworkers.core.wire import Reply
 from tests.model.adoptions import Adoption
 from tests.model.hosts import Host, JournalFile
@@ -115,8 +115,8 @@ class Sender:
         now, order = self._world.boottime(), list(self.order.next())
         since = self.ready.since(now)
         rows = self._lease(store, new_token, limit, order, since)
-        if not rows and since and self.ready.is_sweep_due_at_rest(now):
-            rows = self._lease(store, new_token, limit, order, {})
+        if not rows and len(less := self.ready.since(now, is_at_rest=True)) < len(since):
+            rows = self._lease(store, new_token, limit, order, less)
         return rows
 
     def _lease(
@@ -127,8 +127,6 @@ class Sender:
         order: Sequence[tuple[tuple[Lane, ...], int]],
         since: Mapping[Pair, datetime],
     ) -> list[Leased]:
-        if not since:
-            self.ready.sweeps.note(now := self._world.boottime(), now)
         for lanes, most in order:
             asked_at = self._world.boottime()
             rows = store.lease_ready(
@@ -140,11 +138,15 @@ class Sender:
                 limit=min(limit, most),
                 lease=LEASE,
             )
+            now = self._world.boottime()
+            is_full = len(rows) == min(limit, most)
+            self.ready.note(
+                Reading(lanes, self.last_source, since, is_full, now, now),
+                {(row.lane, row.source): row.ready_at for row in rows},
+            )
             if rows:
                 self.token, self.asked_at = new_token, asked_at
                 self.last_source = rows[-1].source
-                for row in rows:
-                    self.ready.note((row.lane, row.source), row.ready_at)
                 self.batch.extend(row for row in rows if row.status == Status.SENDING)
                 return rows
         return []
