@@ -29,7 +29,9 @@ _TICK = 0.2  # seconds
 _NO_SUCH_COMMAND = frozenset({500, 502})
 
 _Addresses = list[tuple[int, Any]]  # family, and the address in the form getaddrinfo gives
-_Answers = queue.SimpleQueue[_Addresses | Exception]
+# Not SimpleQueue: interrupted by a signal when its time is just over, it waits for ever (CPython
+# 3.11, _queuemodule.c: what is left is negative).
+_Answers = queue.Queue[_Addresses | Exception]
 
 
 def set_up(
@@ -192,7 +194,7 @@ def _resolve(host: str, port: int, tick: Callable[[], None], deadline: float) ->
     with contextlib.suppress(ValueError):
         version = ipaddress.ip_address(host).version
         return [(socket.AF_INET if version == 4 else socket.AF_INET6, (host, port))]
-    answers: _Answers = queue.SimpleQueue()
+    answers: _Answers = queue.Queue()
     try:
         threading.Thread(target=_look_up, args=(host, port, answers), daemon=True).start()
     except RuntimeError as error:  # no thread to be had, as no descriptor or no port (F-S23)

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from typing import Any, NamedTuple
 
 import redis
@@ -76,10 +76,9 @@ class Copies:
         self._service = service
         self._ledger = ledger
         self._over = threading.Event()
-        self._queues: dict[str, SimpleQueue[Copy]] = {
-            "stream": SimpleQueue(),
-            "http": SimpleQueue(),
-        }
+        # Not SimpleQueue, shared as they are: whoever finds there that another was faster when its
+        # time is over waits for ever (CPython 3.11, _queuemodule.c: what is left is negative).
+        self._queues: dict[str, Queue[Copy]] = {"stream": Queue(), "http": Queue()}
         self._lock = threading.Lock()
         self._unanswered = 0
         self._threads = [

@@ -53,7 +53,10 @@ def _drain(consumer: Consumer) -> None:
 
 
 def _pending(client: redis.Redis) -> int:
-    found: Any = client.xpending(STREAM, GROUP)
+    try:
+        found: Any = client.xpending(STREAM, GROUP)
+    except redis.ResponseError as error:
+        raise AssertionError("the consumers have not made their group again yet") from error
     return int(found["pending"])
 
 
