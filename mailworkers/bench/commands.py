@@ -23,6 +23,13 @@ class Mode(enum.StrEnum):
     TEMPLATE = "template"
 
 
+class Ids(enum.StrEnum):
+    """The ids of deliveries: UUIDs of version 4, or of version 7, as we make them."""
+
+    RANDOM = "random"  # as most producers make them, and the less favourable case for an index
+    TIME = "time"
+
+
 class Load(msgspec.Struct, frozen=True):
     """What is sent. *size* is the bytes of text of a rendered message; templates have their own.
 
@@ -33,6 +40,7 @@ class Load(msgspec.Struct, frozen=True):
     size: int = 2048
     mode: Mode = Mode.RENDERED
     source: str = "notification"
+    ids: Ids = Ids.RANDOM
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -47,8 +55,7 @@ def prepare(stream: str, load: Load, chance: random.Random) -> Batch:
     batch = Batch([], [])
     text = text_of(load.size)
     for number in range(load.messages):
-        # Random ids, as most producers make them, and the less favourable case for an index.
-        delivery_id = str(UUID(int=chance.getrandbits(128), version=4))
+        delivery_id = _new_id(load.ids, chance)
         payload = _payload(load, number, text)
         fields = {
             "delivery_id": delivery_id,
@@ -75,7 +82,7 @@ def submissions(load: Load, chance: random.Random) -> list[Submission]:
     text = text_of(load.size)
     found = []
     for number in range(load.messages):
-        delivery_id = str(UUID(int=chance.getrandbits(128), version=4))
+        delivery_id = _new_id(load.ids, chance)
         body = {
             "delivery_id": delivery_id,
             "source": load.source,
@@ -85,6 +92,15 @@ def submissions(load: Load, chance: random.Random) -> list[Submission]:
         }
         found.append(Submission(body, f"<{delivery_id}@{_DOMAIN}>"))
     return found
+
+
+def _new_id(ids: Ids, chance: random.Random) -> str:
+    if ids is Ids.TIME:
+        # Here: the command line imports this module for the names of its options.
+        from mailworkers.adapters.intake import new_delivery_id
+
+        return str(new_delivery_id())
+    return str(UUID(int=chance.getrandbits(128), version=4))
 
 
 def _payload(load: Load, number: int, text: str) -> dict[str, object]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mailworkers.bench.commands import Load, Mode
+from mailworkers.bench.commands import Ids, Load, Mode
 from mailworkers.cli.bench_options import (
     load_options,
     number_option,
@@ -121,14 +121,23 @@ def slow_relay(
 @number_option("--finished", 5_000_000, "Deliveries that have ended, in the large database.")
 @number_option("--future", 1_000_000, "Deliveries that are to come, in the large database.", 0)
 @number_option("--before", 10_000, "Deliveries that have ended, in the small one.")
+@click.option(
+    "--ids",
+    type=click.Choice([ids.value for ids in Ids]),
+    default=Ids.RANDOM.value,
+    show_default=True,
+    help="UUIDs of version 4, or of version 7, which come in the order of time.",
+)
 @_MESSAGES
 @load_options
-def history(*, finished: int, future: int, before: int, messages: int, **shared: Any) -> None:
+def history(
+    *, finished: int, future: int, before: int, ids: str, messages: int, **shared: Any
+) -> None:
     """Measure throughput on a small database and on one with a long past and future."""
     from mailworkers.bench.scenarios import history as scenario
 
     past = scenario.Past(finished, future, before)
-    load = Load(messages, shared["size"], Mode(shared["mode"]))
+    load = Load(messages, shared["size"], Mode(shared["mode"]), ids=Ids(ids))
     setup = setup_of(shared)
     report = scenario.run(past, load, setup, repeat=shared["repeat"], progress=_progress())
     show(report, as_json=shared["as_json"])

@@ -167,13 +167,15 @@ def test_a_slow_relay_costs_two_round_trips_a_message(request: pytest.FixtureReq
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ids", ["random", "time"])
 def test_history_compares_a_small_database_with_a_large_one(
-    request: pytest.FixtureRequest,
+    request: pytest.FixtureRequest, ids: str
 ) -> None:
     command = "history --finished 500 --future 100 --before 10 --messages 100 --repeat 1"
-    found = _bench(request, command)
+    found = _bench(request, f"{command} --ids {ids}")
 
     assert found["exactly_once"] is True
+    assert found["settings"]["ids"] == ids
     assert found["ratio_large"] > 0
     assert found["cpu_ratio_large"] > 0
 
