@@ -251,3 +251,17 @@ def test_a_retry_tells_when_it_was_due(conn: db.Connection) -> None:
     (leased,) = _lease(conn)
 
     assert (leased.delivery_id, leased.due_at) == (delivery_id, due)
+
+
+def test_a_pair_is_read_from_the_time_given_and_others_whole(conn: db.Connection) -> None:
+    """What was leased lies before it, dead: only a sweep reads there again."""
+    before, after, other = new_delivery(), new_delivery(), new_delivery(source="shop")
+    accept(conn, before)
+    accept(conn, after)
+    accept(conn, other)
+    mark = row(conn, after.delivery_id)["ready_at"]
+
+    found = _lease(conn, since={(int(Lane.NORMAL), "notification"): mark})
+
+    assert {leased.delivery_id for leased in found} == {after.delivery_id, other.delivery_id}
+    assert [leased.delivery_id for leased in _lease(conn)] == [before.delivery_id]
