@@ -1,7 +1,7 @@
 """Columns of a batch as arrays of PostgreSQL, in its binary form (array_recv in arrayfuncs.c).
 
-The driver asks of each element what it is. Columns hold a thousand of one kind, so here only the
-first is asked: half the time, which is as much as two of a message's round trips to the relay.
+The driver asks of each element what it is. Columns hold hundreds of one kind, so here only the
+first is asked, which takes half the time.
 """
 
 import struct

@@ -4,7 +4,7 @@ import socket
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import redis
@@ -378,8 +378,8 @@ def test_without_redis_each_sender_judges_for_itself(
     eventually(lambda: sender.step() and status(conn, new.delivery_id) == Status.SENT, within=10)
 
 
-def test_what_was_overtaken_is_not_overlooked(sender: Sender, conn: db.Connection) -> None:
-    """A sender reads on from where it was; what comes to lie before it is swept up."""
+def _put_behind(sender: Sender, conn: db.Connection) -> UUID:
+    """Let *sender* send one, then put another that became ready long before it."""
     first, second = new_delivery(), new_delivery()
     accept(conn, first)
     sender.step()
@@ -388,25 +388,24 @@ def test_what_was_overtaken_is_not_overlooked(sender: Sender, conn: db.Connectio
         "UPDATE deliveries SET ready_at = now() - interval '1 hour' WHERE delivery_id = %s",
         [second.delivery_id],
     )
+    return second.delivery_id
 
-    eventually(lambda: sender.step() and status(conn, second.delivery_id) == Status.SENT)
+
+def test_what_was_overtaken_is_not_overlooked(sender: Sender, conn: db.Connection) -> None:
+    """A sender reads on from where it was; what comes to lie before it is swept up."""
+    behind = _put_behind(sender, conn)
+
+    eventually(lambda: sender.step() and status(conn, behind) == Status.SENT)
 
 
 def test_on_a_new_connection_all_is_read_at_once(sender: Sender, conn: db.Connection) -> None:
     """It may lead to another database: where the last lease was in that one is not known."""
-    first, second = new_delivery(), new_delivery()
-    accept(conn, first)
-    sender.step()
-    accept(conn, second)
-    conn.execute(
-        "UPDATE deliveries SET ready_at = now() - interval '1 hour' WHERE delivery_id = %s",
-        [second.delivery_id],
-    )
+    behind = _put_behind(sender, conn)
     sender._context.database.drop()  # as a tick does when the store is away
 
     sender.step()
 
-    assert status(conn, second.delivery_id) == Status.SENT
+    assert status(conn, behind) == Status.SENT
 
 
 def test_a_batch_that_takes_long_is_settled_and_its_rest_given_to_others(
