@@ -7,6 +7,7 @@ its transaction ends, so a few come to lie behind a mark: hence margins, and swe
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from math import inf
 from typing import NamedTuple
 
 Pair = tuple[int, str]  # lane, source
@@ -19,6 +20,23 @@ _OWED_LATE = timedelta(seconds=5)
 _REST = 50.0
 
 
+class _Swept:
+    """When something was swept last, and how long it is to be left alone.
+
+    A sweep that alone took long did not read much but waited, such as for the disk at a commit:
+    that is when deliveries are overtaken, and no time to look for them the less.
+    """
+
+    def __init__(self, ended: float) -> None:
+        self.ended = ended
+        self.rest = self._took = 0.0
+
+    def note(self, began: float, ended: float) -> None:
+        """Take in another one."""
+        took = ended - began
+        self.ended, self.rest, self._took = ended, min(took, self._took) * _REST, took
+
+
 class Sweeps:
     """When everything is read from its beginning: so often, but not for more than 2 % of the time.
 
@@ -27,21 +45,15 @@ class Sweeps:
 
     def __init__(self, every: float) -> None:
         self._every = every
-        self._ended: float | None = None
-        self._took = self._rest = 0.0
+        self._swept = _Swept(-inf)
 
     def is_due(self, now: float) -> bool:
         """Whether it is time for one at *now*."""
-        return self._ended is None or now - self._ended >= max(self._every, self._rest)
+        return now - self._swept.ended >= max(self._every, self._swept.rest)
 
     def note(self, began: float, ended: float) -> None:
-        """Take in that one was done.
-
-        One that alone took long did not read much but waited, such as for the disk at a commit:
-        that is when deliveries are overtaken, and no time to look for them the less.
-        """
-        took = ended - began
-        self._ended, self._rest, self._took = ended, min(took, self._took) * _REST, took
+        """Take in that one was done."""
+        self._swept.note(began, ended)
 
 
 class Reading(NamedTuple):
@@ -69,15 +81,11 @@ class Reading(NamedTuple):
 
 
 class _Mark:
-    """From where on one pair is read, and when and for how long it was swept."""
+    """From where on one pair is read, and when it was swept."""
 
     def __init__(self, since: datetime, swept_at: float) -> None:
         self.since = since
-        self.swept_at = swept_at
-        self.took = (0.0, 0.0)  # the last two
-
-    def note_sweep(self, began: float, ended: float) -> None:
-        self.swept_at, self.took = ended, (ended - began, self.took[0])
+        self.swept = _Swept(swept_at)
 
 
 class ReadySince:
@@ -94,17 +102,17 @@ class ReadySince:
 
         *is_at_rest*: since these give nothing, more of them may be swept.
         """
-        rest = _REST * sum(min(mark.took) for mark in self._marks.values())
+        rest = sum(mark.swept.rest for mark in self._marks.values())
         pause = max(2.0 if is_at_rest else 10.0, rest)
         return {
-            pair: mark.since for pair, mark in self._marks.items() if now - mark.swept_at < pause
+            pair: mark.since for pair, mark in self._marks.items() if now - mark.swept.ended < pause
         }
 
     def note(self, reading: Reading, last: Mapping[Pair, datetime]) -> None:
         """Take in a lease, and when the last delivery it gave of each pair became ready."""
         for pair, mark in self._marks.items():
             if pair not in reading.since and reading.came_to(pair, last):
-                mark.note_sweep(reading.began, reading.ended)
+                mark.swept.note(reading.began, reading.ended)
         for pair, ready_at in last.items():
             mark = self._marks.setdefault(pair, _Mark(ready_at, reading.ended))
             mark.since = ready_at - _OVERTAKEN
